@@ -1,0 +1,153 @@
+"""The nouns of harness: controls, rules, baselines, results and runs, as frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+
+class Severity(StrEnum):
+    """How much a finding matters; KISA's 상, 중, 하."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Status(StrEnum):
+    """Outcome of one rule on one target. Order of `worst` is the order in which they hide each other."""
+
+    PASS = "pass"  # noqa: S105 - a status word, no password
+    FAIL = "fail"
+    ERROR = "error"
+    NOT_APPLICABLE = "not_applicable"
+    WAIVED = "waived"
+
+    @classmethod
+    def worst(cls, statuses: Sequence[Self]) -> Self:
+        """Unite the outcomes of several tests of one rule: what is not known or bad wins."""
+        order = (cls.ERROR, cls.FAIL, cls.WAIVED, cls.PASS, cls.NOT_APPLICABLE)
+        return min(statuses, key=order.index)
+
+
+class Environment(StrEnum):
+    """What kind of target a rule is judged on: a container has no kernel of its own, an AMI build no traffic."""
+
+    CONTAINER = "container"
+    VM = "vm"
+    AMI = "ami"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One requirement of a standard; the edition is part of its name, because standards renumber."""
+
+    standard: str
+    """`ISMS-P`, `KISA Unix` or `CIS Amazon Linux 2` …"""
+    edition: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.standard} {self.id} ({self.edition})"
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """What a rule is called, in the two languages of the reports."""
+
+    ko: str
+    en: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One setting that is enforced and checked."""
+
+    id: str
+    """Words, never numbers: `ssh-root-login`. `site-…` belongs to users."""
+    subject: str
+    """The stem shared by rules/, scripts/, verify/ and mutations/."""
+    title: Title
+    severity: Severity
+    rationale: str
+    fix: str
+    """What to type or change by hand, for a host that was not built by us."""
+    controls: tuple[Control, ...]
+    applies_to: frozenset[Environment]
+    elsewhere: str | None
+    """Why the rule is not judged outside `applies_to`; given exactly if one environment is left out."""
+    parameters: tuple[str, ...]
+    """The baseline parameters whose values this rule enforces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One comparison that a check made."""
+
+    what: str
+    expected: str
+    observed: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outcome of one rule on one target, with everything a reader needs to believe it."""
+
+    rule: str
+    status: Status
+    severity: Severity
+    expected: str = ""
+    observed: str = ""
+    reason: str = ""
+    """Why it is `error`, `not_applicable` or `waived`; empty otherwise."""
+    controls: tuple[str, ...] = ()
+    subject: str = ""
+    title: Title = field(default=Title("", ""))
+    fix: str = ""
+    commands: tuple[str, ...] = ()
+    """What was asked on the target to judge the rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRun:
+    """One component document as it ran on the target."""
+
+    name: str
+    sha256: str
+    status: str
+    changes: int
+    """Settings that the first run changed."""
+    changes_again: int | None
+    """Settings that a second run changed: 0 in a good document; None where there was no second run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One verification or audit of one target."""
+
+    id: str
+    started: datetime
+    finished: datetime
+    harness_version: str
+    target: Mapping[str, str]
+    base: Mapping[str, str]
+    baseline: str
+    parameters: Mapping[str, str]
+    documents: tuple[DocumentRun, ...]
+    results: tuple[Result, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Count the results per status, every status named."""
+        return {status.value: sum(result.status is status for result in self.results) for status in Status}
+
+    def clean(self) -> bool:
+        """Tell whether nothing is left to do: no fail, no error, and no document changed something twice."""
+        bad = any(result.status in {Status.FAIL, Status.ERROR} for result in self.results)
+        return not bad and not any(document.changes_again for document in self.documents)

@@ -1,0 +1,281 @@
+"""What a suite in verify/ may use: the `rule` marker, `expect`, and a few facts read in one careful command each.
+
+Three outcomes are possible and never mixed up. A comparison that does not hold raises `Unexpected`: the rule fails.
+A thing that is absent is an observation (`None`, `absent`), which `expect` then judges. Everything else, such as a
+command that is missing, a file that cannot be read or a time-out, raises `CannotTell`: the rule is an `error`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+
+from harness.model import Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "CannotTell",
+    "Host",
+    "Parameters",
+    "PathFacts",
+    "Unexpected",
+    "Unit",
+    "ask",
+    "expect",
+    "has_package",
+    "key_values",
+    "path",
+    "read",
+    "rule",
+    "sshd",
+    "sysctl",
+    "unit",
+]
+
+Host: TypeAlias = Any
+"""testinfra's `Host`; testinfra ships no types, so it is named once here."""
+
+rule = pytest.mark.rule
+"""`@rule("ssh-root-login")`: which rule a test judges. Mandatory in verify/."""
+
+observations: ContextVar[list[Observation] | None] = ContextVar("observations", default=None)
+"""Where `expect` records; the caller of a check sets a fresh list."""
+
+
+class Unexpected(AssertionError):
+    """The host is not as the rule asks."""
+
+
+class CannotTell(Exception):  # noqa: N818 - the status is called error, this says why
+    """The question could not be answered, which is neither a pass nor a failure."""
+
+
+class Parameters(Mapping[str, str]):
+    """The values that the baseline chose, as text or in the type a check needs."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        """Take the values as the component documents carry them: strings."""
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        """Return the value as text; a name that no rule declares is a mistake of the suite."""
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Count the parameters."""
+        return len(self._values)
+
+    def integer(self, name: str) -> int:
+        """Return a whole number."""
+        return int(self[name])
+
+    def flag(self, name: str) -> bool:
+        """Return `true` or `false`."""
+        return {"true": True, "false": False}[self[name]]
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Return a list: the values between commas or blanks."""
+        return tuple(word for word in re.split(r"[,\s]+", self[name]) if word)
+
+
+def expect(  # noqa: PLR0913 - one keyword per relation reads as a sentence
+    what: str,
+    observed: object,
+    *,
+    equals: object = ...,
+    one_of: Collection[object] = (),
+    at_most: float | None = None,
+    at_least: float | None = None,
+    includes: Collection[object] = (),
+    lacks: Collection[object] = (),
+    within: Collection[object] | None = None,
+    matches: str | None = None,
+    that: Callable[[Any], bool] | None = None,
+    expected: str | None = None,
+) -> None:
+    """Compare and record; raise Unexpected when the comparison does not hold.
+
+    `includes`, `lacks` and `within` are for collections and text; `matches` is a regular expression searched in text; `that` is any
+    other question, with `expected` saying in words what it asks. `None` stands for "absent" and satisfies only `equals=None`.
+    """
+    if that is not None:
+        ok, wanted = observed is not None and that(observed), expected or "a value that satisfies the rule"
+    elif equals is not ...:
+        ok, wanted = observed == equals, shown(equals)
+    elif one_of:
+        ok, wanted = observed in one_of, f"one of {shown(one_of)}"
+    elif at_most is not None or at_least is not None:
+        number = as_number(observed)
+        low, high = at_least if at_least is not None else float("-inf"), at_most if at_most is not None else float("inf")
+        ok = number is not None and low <= number <= high
+        wanted = " and ".join(
+            part for part in (f"at least {at_least}" if at_least is not None else "", f"at most {at_most}" if at_most is not None else "") if part
+        )
+    elif includes:
+        ok, wanted = observed is not None and all(item in observed for item in includes), f"includes {shown(includes)}"  # type: ignore[operator]  # a collection or text, by contract
+    elif lacks:
+        ok, wanted = observed is not None and not any(item in observed for item in lacks), f"without {shown(lacks)}"  # type: ignore[operator]  # as above
+    elif within is not None:
+        ok, wanted = observed is not None and all(item in within for item in observed), f"nothing but {shown(within)}"  # type: ignore[attr-defined]  # as above
+    elif matches is not None:
+        ok, wanted = observed is not None and re.search(matches, str(observed), re.MULTILINE) is not None, f"matches {matches}"
+    else:
+        message = "expect needs a relation"
+        raise TypeError(message)
+    wanted = expected or wanted
+    recorded = observations.get()
+    if recorded is not None:
+        recorded.append(Observation(what=what, expected=wanted, observed=shown(observed), ok=bool(ok)))
+    if not ok:
+        message = f"{what}: expected {wanted}, observed {shown(observed)}"
+        raise Unexpected(message)
+
+
+def as_number(value: object) -> float | None:
+    """Read a number; None where there is none, which no bound accepts."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+def shown(value: object) -> str:
+    """Write a value as a reader of a report wants to see it."""
+    if value is None:
+        return "absent"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={shown(item)}" for key, item in value.items()) or "nothing"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(map(str, value)) if isinstance(value, (set, frozenset)) else [shown(item) for item in value]
+        return ", ".join(items) or "nothing"
+    return str(value)
+
+
+def ask(host: Host, command: str, *arguments: str, accept: Collection[int] = (0,)) -> str:
+    """Run a read-only command and return its standard output without the trailing newline.
+
+    Arguments fill the `%s` of the command, quoted. Raises CannotTell when the exit code is not in `accept`.
+    """
+    result = host.run(command, *arguments)
+    if result.rc not in accept:
+        message = f"`{result.command}` ended with {result.rc}: {(result.stderr or result.stdout).strip()[:300]}"
+        raise CannotTell(message)
+    return str(result.stdout).rstrip("\n")
+
+
+def read(host: Host, name: str) -> str | None:
+    """Return a file's text; None when there is no such file. Raises CannotTell when it is there and cannot be read."""
+    result = host.run("if [ -e %s ]; then cat -- %s; else exit 66; fi", name, name)
+    if result.rc == 66:  # noqa: PLR2004 - EX_NOINPUT of sysexits.h, given two lines above
+        return None
+    if result.rc != 0:
+        message = f"{name} cannot be read: {result.stderr.strip()[:300]}"
+        raise CannotTell(message)
+    return str(result.stdout)
+
+
+@dataclass(frozen=True, slots=True)
+class PathFacts:
+    """What `stat` says of a path itself (a link is not followed)."""
+
+    kind: str
+    """`regular file`, `directory`, `symbolic link` …"""
+    mode: int
+    owner: str
+    group: str
+
+    @property
+    def octal(self) -> str:
+        """The mode as people write it: `0600`."""
+        return f"{self.mode:04o}"
+
+    def beyond(self, allowed: int) -> int:
+        """Return the permission bits that are set though `allowed` lacks them."""
+        return self.mode & ~allowed & 0o7777
+
+
+def path(host: Host, name: str, *, follow: bool = True) -> PathFacts | None:
+    """Return the facts of a path, of the link's target unless `follow` is false; None when it does not exist."""
+    flag = "-L " if follow else ""
+    result = host.run("stat " + flag + "-c '%%a|%%U|%%G|%%F' -- %s", name)
+    if result.rc != 0:
+        if "No such file or directory" in result.stderr:
+            return None
+        message = f"stat {name}: {result.stderr.strip()[:300]}"
+        raise CannotTell(message)
+    mode, owner, group, kind = result.stdout.strip().split("|", 3)
+    return PathFacts(kind=kind, mode=int(mode, 8), owner=owner, group=group)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A systemd unit as systemd itself sees it, by its full name: `sshd.service`."""
+
+    load: str
+    active: str
+    file: str
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether a unit file is there; a masked unit counts as there."""
+        return self.load != "not-found"
+
+    @property
+    def off(self) -> bool:
+        """Tell whether it neither runs nor starts at the next boot."""
+        return not self.exists or (self.active not in {"active", "activating", "reloading"} and self.file in {"disabled", "masked", ""})
+
+
+def unit(host: Host, name: str) -> Unit:
+    """Ask systemd for a unit. Raises CannotTell where systemd does not answer."""
+    text = ask(host, "systemctl show -p LoadState -p ActiveState -p UnitFileState -- %s", name)
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return Unit(load=values["LoadState"], active=values["ActiveState"], file=values["UnitFileState"])
+
+
+def sysctl(host: Host, key: str) -> str | None:
+    """Return a kernel parameter's running value, blanks normalised; None when this kernel has no such key."""
+    text = read(host, "/proc/sys/" + key.replace(".", "/"))
+    return None if text is None else " ".join(text.split())
+
+
+def has_package(host: Host, name: str) -> bool:
+    """Tell whether the rpm database holds a package of exactly this name."""
+    result = host.run("rpm -q --qf '%%{NAME}\\n' -- %s", name)
+    if result.rc == 0:
+        return True
+    if "is not installed" in result.stdout + result.stderr:
+        return False
+    message = f"rpm -q {name}: {(result.stderr or result.stdout).strip()[:300]}"
+    raise CannotTell(message)
+
+
+def sshd(host: Host, user: str = "ec2-user") -> Mapping[str, str]:
+    """Return sshd's effective configuration for a log-in of `user`: lower-case keyword to value, lists joined by a blank."""
+    text = ask(host, "sshd -T -C %s", f"user={user},host=client.example,addr=10.0.0.1,laddr=10.0.0.2,lport=22")
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        keyword, _, value = line.partition(" ")
+        values[keyword] = f"{values[keyword]} {value}" if keyword in values else value
+    return values
+
+
+def key_values(text: str | None, separator: str = "=", comment: str = "#") -> Mapping[str, str]:
+    """Read `key = value` lines (`separator=" "` for login.defs); the last one wins, comments and other lines do not count."""
+    values: dict[str, str] = {}
+    for raw in (text or "").splitlines():
+        key, *rest = raw.split(comment, 1)[0].strip().split(separator if separator.strip() else None, 1)
+        if key.strip() and rest:
+            values[key.strip()] = rest[0].strip().strip('"')
+    return values
