@@ -1,0 +1,325 @@
+"""The catalogue: rules, their parameters and the baselines, loaded from hardening/, with every cross-reference resolved."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness import locatedyaml
+from harness.errors import ContentError, UsageError
+from harness.model import Control, Environment, Rule, Severity, Title
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from harness.locatedyaml import Located
+
+CONTENT = Path(__file__).resolve().parent.parent / "hardening"
+"""The content that comes with harness: the folder beside the package, in a checkout as in an installed wheel."""
+
+RULE_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
+PARAMETER_NAME = re.compile(r"[a-z][a-z0-9_]{2,127}")
+"""AWSTOE takes 3 to 128 characters; the rest keeps names valid as shell variables."""
+
+UNSAFE = re.compile(r"[\"'\\$`\n\r{}]")
+"""AWSTOE splices values into scripts as text, so what a shell or AWSTOE would read as syntax is refused."""
+
+STANDARDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "isms-p": ("ISMS-P", "2023"),
+        "kisa-unix-2026": ("KISA Unix", "2026"),
+        "kisa-unix-2021": ("KISA Unix", "2021"),
+        "cis-al2": ("CIS Amazon Linux 2", "3.0.0"),
+        "cis-al2023": ("CIS Amazon Linux 2023", "1.0.0"),
+    }
+)
+"""Key in a rule's `controls` to standard and edition."""
+
+CONTROL_ID: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "isms-p": re.compile(r"2\.\d{1,2}\.\d{1,2}"),
+        "kisa-unix-2026": re.compile(r"U-(0[1-9]|[1-5]\d|6[0-7])"),
+        "kisa-unix-2021": re.compile(r"U-(0[1-9]|[1-6]\d|7[0-2])"),
+        "cis-al2": re.compile(r"\d+(\.\d+)+"),
+        "cis-al2023": re.compile(r"\d+(\.\d+)+"),
+    }
+)
+"""The ids that an edition has: 67 KISA Unix items in 2026, 72 in 2021; chapter 2 of ISMS-P."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a user may set, and which values make sense."""
+
+    name: str
+    subject: str
+    type: Literal["integer", "text", "flag", "words"]
+    description: str
+    minimum: int | None = None
+    maximum: int | None = None
+    pattern: str | None = None
+
+    def problem(self, value: str) -> str | None:
+        """Say what is wrong with a value; None when it can be used."""
+        if UNSAFE.search(value):
+            return "holds a quote, a brace, a backslash, `$` or a line break, which a component document cannot carry"
+        if self.type == "integer":
+            if not re.fullmatch(r"-?\d{1,9}", value):
+                return "is not a whole number"
+            if self.minimum is not None and int(value) < self.minimum:
+                return f"is less than {self.minimum}"
+            if self.maximum is not None and int(value) > self.maximum:
+                return f"is more than {self.maximum}"
+        if self.type == "flag" and value not in {"true", "false"}:
+            return "is neither true nor false"
+        if self.pattern is not None and self.type in {"text", "words"}:
+            words = [word for word in re.split(r"[,\s]+", value) if word] if self.type == "words" else [value]
+            for word in words:
+                if not re.fullmatch(self.pattern, word):
+                    return f"does not match {self.pattern}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The rules and values chosen for one operating system."""
+
+    name: str
+    title: Title
+    os_id: str
+    os_version: str
+    parameters: Mapping[str, str]
+    excluded: Mapping[str, str]
+    """Rule id to the reason why this operating system is not judged by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything that hardening/ says, resolved."""
+
+    folder: Path
+    rules: Mapping[str, Rule]
+    parameters: Mapping[str, Parameter]
+    baselines: Mapping[str, Baseline]
+    subjects: tuple[str, ...] = field(default=())
+
+    def baseline(self, name: str) -> Baseline:
+        """Return a baseline by name. Raises UsageError that lists the known ones."""
+        try:
+            return self.baselines[name]
+        except KeyError:
+            message = f"there is no baseline `{name}`"
+            raise UsageError(message, hint=f"known baselines: {', '.join(self.baselines)}") from None
+
+    def rule(self, rule_id: str) -> Rule:
+        """Return a rule by id. Raises UsageError with the nearest ids."""
+        try:
+            return self.rules[rule_id]
+        except KeyError:
+            near = get_close_matches(rule_id, self.rules, n=3)
+            message = f"there is no rule `{rule_id}`"
+            raise UsageError(message, hint=f"did you mean {', '.join(near)}?" if near else "`harness rules` lists them") from None
+
+    def values(self, baseline: Baseline, overrides: Mapping[str, str]) -> dict[str, str]:
+        """Unite a baseline's values with a user's. Raises ContentError for an unknown name or an impossible value."""
+        for name, value in overrides.items():
+            parameter = self.parameters.get(name)
+            if parameter is None:
+                near = get_close_matches(name, self.parameters, n=3)
+                message = f"there is no parameter `{name}`"
+                raise ContentError(message, hint=f"did you mean {', '.join(near)}?" if near else "`harness rules` lists the parameters of each rule")
+            if problem := parameter.problem(value):
+                message = f"parameter {name} = `{value}` {problem}"
+                raise ContentError(message, hint=parameter.description)
+        return {**baseline.parameters, **overrides}
+
+
+class Spec(BaseModel):
+    """What a file may say: nothing but what is named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+Kind = TypeVar("Kind", bound=Spec)
+
+
+class TitleSpec(Spec):
+    """A text in both languages."""
+
+    ko: Annotated[str, Field(min_length=1)]
+    en: Annotated[str, Field(min_length=1)]
+
+
+class ParameterSpec(Spec):
+    """A parameter as a rule file declares it."""
+
+    type: Literal["integer", "text", "flag", "words"]
+    description: Annotated[str, Field(min_length=1)]
+    minimum: int | None = None
+    maximum: int | None = None
+    pattern: str | None = None
+
+
+class RuleSpec(Spec):
+    """A rule as a rule file states it."""
+
+    id: str
+    title: TitleSpec
+    severity: Severity
+    rationale: Annotated[str, Field(min_length=1)]
+    fix: Annotated[str, Field(min_length=1)]
+    controls: dict[str, list[str]]
+    parameters: list[str] = []
+    applies_to: list[Environment] = list(Environment)
+    elsewhere: str | None = None
+
+
+class RuleFileSpec(Spec):
+    """A file of hardening/rules/."""
+
+    parameters: dict[str, ParameterSpec] = {}
+    rules: list[RuleSpec]
+
+
+class OsSpec(Spec):
+    """Which operating system a baseline is for, in the words of os-release."""
+
+    id: str
+    version_id: str
+
+
+class BaselineSpec(Spec):
+    """A file of hardening/baselines/."""
+
+    title: TitleSpec
+    os: OsSpec
+    parameters: dict[str, str]
+    excluded: dict[str, str] = {}
+
+
+def load(folder: Path = CONTENT) -> Catalog:
+    """Load rules/*.yaml and baselines/*.yaml. Raises ContentError with file and line for whatever does not resolve."""
+    rules: dict[str, Rule] = {}
+    parameters: dict[str, Parameter] = {}
+    subjects: list[str] = []
+    for path in sorted((folder / "rules").glob("*.yaml")):
+        document = locatedyaml.load(path)
+        spec = validated(RuleFileSpec, document)
+        subjects.append(path.stem)
+        for name, parameter in spec.parameters.items():
+            if not PARAMETER_NAME.fullmatch(name):
+                message = f"`{name}` is no parameter name: 3 to 128 lower-case letters, digits and underscores"
+                raise ContentError(message, at=document.at("parameters", name))
+            if name in parameters:
+                message = f"parameter `{name}` is declared by {parameters[name].subject} too"
+                raise ContentError(message, at=document.at("parameters", name))
+            parameters[name] = Parameter(name=name, subject=path.stem, **parameter.model_dump())
+        for index, rule in enumerate(spec.rules):
+            add_rule(rules, rule, document, index)
+    for rule in rules.values():
+        for name in rule.parameters:
+            if name not in parameters:
+                message = f"rule {rule.id} names a parameter that no rule file declares: {name}"
+                raise ContentError(message, hint="declare it under `parameters:` of the same file")
+    baselines = {path.stem: load_baseline(path, rules, parameters) for path in sorted((folder / "baselines").glob("*.yaml"))}
+    return Catalog(
+        folder=folder,
+        rules=MappingProxyType(rules),
+        parameters=MappingProxyType(parameters),
+        baselines=MappingProxyType(baselines),
+        subjects=tuple(subjects),
+    )
+
+
+def add_rule(rules: dict[str, Rule], spec: RuleSpec, document: Located, index: int) -> None:
+    """Check one rule against what the schema cannot say, and add it."""
+    place = document.at("rules", index, "id")
+    if not RULE_ID.fullmatch(spec.id):
+        message = f"`{spec.id}` is no rule id: words joined by hyphens, such as ssh-root-login"
+        raise ContentError(message, at=place)
+    if spec.id in rules:
+        message = f"rule `{spec.id}` exists already, in {rules[spec.id].subject}.yaml"
+        raise ContentError(message, at=place)
+    if (set(spec.applies_to) != set(Environment)) != (spec.elsewhere is not None):
+        message = f"rule {spec.id}: `elsewhere` gives the reason exactly when `applies_to` leaves an environment out"
+        raise ContentError(message, at=place)
+    controls = []
+    for key, ids in spec.controls.items():
+        if key not in STANDARDS:
+            message = f"rule {spec.id}: there is no standard `{key}`"
+            raise ContentError(message, hint=f"known: {', '.join(STANDARDS)}", at=document.at("rules", index, "controls", key))
+        for control in ids:
+            if not CONTROL_ID[key].fullmatch(control):
+                message = f"rule {spec.id}: {' '.join(STANDARDS[key])} has no `{control}`"
+                raise ContentError(message, at=document.at("rules", index, "controls", key))
+            standard, edition = STANDARDS[key]
+            controls.append(Control(standard=standard, edition=edition, id=control))
+    rules[spec.id] = Rule(
+        id=spec.id,
+        subject=document.path.stem,
+        title=Title(ko=spec.title.ko, en=spec.title.en),
+        severity=spec.severity,
+        rationale=" ".join(spec.rationale.split()),
+        fix=" ".join(spec.fix.split()),
+        controls=tuple(controls),
+        applies_to=frozenset(spec.applies_to),
+        elsewhere=spec.elsewhere,
+        parameters=tuple(spec.parameters),
+    )
+
+
+def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str, Parameter]) -> Baseline:
+    """Load one baseline: a value for every parameter, and reasons for what it leaves out."""
+    document = locatedyaml.load(path)
+    spec = validated(BaselineSpec, document)
+    for name, value in spec.parameters.items():
+        if name not in parameters:
+            message = f"no rule declares the parameter `{name}`"
+            raise ContentError(message, at=document.at("parameters", name))
+        if problem := parameters[name].problem(value):
+            message = f"{name} = `{value}` {problem}"
+            raise ContentError(message, at=document.at("parameters", name))
+    if missing := sorted(set(parameters) - set(spec.parameters)):
+        message = f"no value for {', '.join(missing)}"
+        raise ContentError(message, hint="a baseline gives every parameter its value", at=document.at("parameters"))
+    for rule_id, reason in spec.excluded.items():
+        if rule_id not in rules:
+            message = f"`{rule_id}` is no rule"
+            raise ContentError(message, at=document.at("excluded", rule_id))
+        if not reason.strip():
+            message = f"{rule_id} is left out without a reason"
+            raise ContentError(message, at=document.at("excluded", rule_id))
+    return Baseline(
+        name=path.stem,
+        title=Title(ko=spec.title.ko, en=spec.title.en),
+        os_id=spec.os.id,
+        os_version=spec.os.version_id,
+        parameters=MappingProxyType(dict(spec.parameters)),
+        excluded=MappingProxyType(dict(spec.excluded)),
+    )
+
+
+def validated(kind: type[Kind], document: Located) -> Kind:
+    """Read a document as `kind`; the first mistake becomes one line with its place."""
+    try:
+        return kind.model_validate(document.value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = tuple(part for part in first["loc"] if isinstance(part, str | int))
+        message = f"{'.'.join(map(str, place)) or 'the file'}: {first['msg'].lower()}"
+        raise ContentError(message, at=document.at(*place)) from None
+
+
+def control_ids(rules: Iterable[Rule]) -> dict[Control, list[str]]:
+    """Turn the mapping around: which rules give evidence for a control."""
+    found: dict[Control, list[str]] = {}
+    for rule in rules:
+        for control in rule.controls:
+            found.setdefault(control, []).append(rule.id)
+    return found

@@ -1,0 +1,239 @@
+"""The pytest side of a suite: the `rule` marker is law, `host` and `parameters` are given, and outcomes are collected.
+
+Two ways lead here. `harness verify` calls `judge`, which runs pytest in this process on one open target. By hand,
+`pytest verify --hosts=podman://NAME` uses testinfra's own `host` fixture; verify/conftest.py loads this module.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import catalog as catalogue
+from harness.errors import ContentError, TargetError, UsageError
+from harness.judge import Outcome, Scope, call
+from harness.model import Environment, Status
+from harness.suite import Host, Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from harness.login import Login
+    from harness.targets.base import Target
+
+SUITES = Path(__file__).resolve().parent.parent / "verify"
+"""The suites that come with harness, beside the package in a checkout as in an installed wheel."""
+
+DETECT = '. /etc/os-release && printf "%s %s" "$ID" "$VERSION_ID"'
+
+
+@dataclass
+class Judging:
+    """One pass of the suites over one target."""
+
+    scope: Scope
+    parameters: Parameters
+    suites: Path
+    target: Target | None = None
+    host: Host | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    """Suites that could not be loaded; a pass with one of these proves nothing."""
+    lost: TargetError | None = None
+
+
+JUDGING = pytest.StashKey[Judging]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a run by hand may say."""
+    group = parser.getgroup("harness")
+    group.addoption("--baseline", help="al2 or al2023; without it the host's os-release decides")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", "rule(id): the rule that this test judges; every test of a suite has exactly one")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse a test without a rule, since it would judge nothing that anybody asked for."""
+    judging = config.stash.get(JUDGING, None)
+    known = judging.scope.rules if judging else catalogue.load().rules
+    for item in items:
+        rules = [mark.args[0] for mark in item.iter_markers("rule") if mark.args]
+        if len(rules) != 1:
+            message = f"{item.nodeid}: a test judges exactly one rule, this one {len(rules)}; mark it with @rule('…')"
+            raise pytest.UsageError(message)
+        if rules[0] not in known:
+            message = f"{item.nodeid}: there is no rule `{rules[0]}`"
+            raise pytest.UsageError(message)
+
+
+def rule_of(item: pytest.Item) -> str:
+    """Return the rule that a test judges."""
+    mark = item.get_closest_marker("rule")
+    return str(mark.args[0]) if mark else ""
+
+
+class Collector:
+    """Runs the tests of `harness verify` and keeps what they found."""
+
+    def __init__(self, judging: Judging) -> None:
+        """Judge with the given scope, target and parameters."""
+        self.judging = judging
+
+    @pytest.fixture(scope="session")
+    def host(self) -> Host:
+        """Return testinfra's host on the open target."""
+        return self.judging.host
+
+    @pytest.fixture(scope="session")
+    def parameters(self) -> Parameters:
+        """Return the values that the baseline and the user chose."""
+        return self.judging.parameters
+
+    @pytest.fixture
+    def login(self) -> Generator[Login]:
+        """Return a way to log in over SSH with a fresh key, which is taken away afterwards."""
+        from harness.login import Login  # noqa: PLC0415 - paramiko loads only when a test logs in
+
+        if self.judging.target is None:
+            message = "no target to log in to"
+            raise UsageError(message)
+        with Login(self.judging.target) as login:
+            yield login
+
+    @pytest.hookimpl
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Hand the pass to the module's hooks."""
+        config.stash[JUDGING] = self.judging
+
+    @pytest.hookimpl
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep what could not be loaded."""
+        if report.failed:
+            lines = [line for line in str(report.longrepr).splitlines() if line.strip()]
+            self.judging.broken.append(f"{report.nodeid}: {lines[-1] if lines else 'cannot be loaded'}")
+
+    @pytest.hookimpl
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Keep what went wrong inside pytest itself."""
+        self.judging.broken.append(str(excrepr).strip().splitlines()[-1])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Leave out what is not applicable before any fixture is made."""
+        rule = self.judging.scope.rules[rule_of(item)]
+        return True if self.judging.scope.not_applicable(rule) is not None else None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
+        """Run one check, classified by what it raises."""
+        names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001 - pytest has no public way to ask which fixtures a function names
+        arguments = {name: pyfuncitem.funcargs[name] for name in names}
+        backend = self.judging.host.backend if self.judging.host is not None else None
+        before = len(backend.asked) if backend else 0
+        outcome = call(rule_of(pyfuncitem), lambda: self.guarded(pyfuncitem, arguments), self.judging.suites)
+        commands = tuple(dict.fromkeys(backend.asked[before:])) if backend else ()
+        self.judging.outcomes.append(
+            Outcome(outcome.rule, outcome.status, outcome.reason, outcome.seen, commands),
+        )
+        return True
+
+    def guarded(self, item: pytest.Function, arguments: Mapping[str, object]) -> None:
+        """Call the check; a lost target ends the pass, since every further answer would be a time-out."""
+        try:
+            item.obj(**arguments)
+        except TargetError as error:
+            self.judging.lost = error
+            item.session.shouldstop = "the target is lost"
+            raise
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A fixture that fails means that the rule could not be judged."""
+        if report.failed and report.when != "call":
+            text = str(report.longrepr).strip().splitlines()
+            rule = dict(report.user_properties).get("rule")
+            self.judging.outcomes.append(Outcome(str(rule), Status.ERROR, text[-1][:500] if text else "a fixture failed"))
+
+    @pytest.hookimpl
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Note the rule where a failing fixture's report can find it."""
+        item.user_properties.append(("rule", rule_of(item)))
+
+
+def judge(
+    target: Target,
+    host: Host,
+    scope: Scope,
+    parameters: Mapping[str, str],
+    suites: Sequence[Path] = (SUITES,),
+) -> Judging:
+    """Run the suites on an open target and return what they found.
+
+    Raises ContentError when a suite cannot be loaded, TargetError when the target is lost on the way, KeyboardInterrupt on Ctrl-C.
+    """
+    judging = Judging(scope=scope, parameters=Parameters(parameters), suites=suites[0], target=target, host=host)
+    arguments = [
+        *map(str, suites),
+        "--disable-plugin-autoload",
+        "--import-mode=importlib",
+        f"--rootdir={suites[0]}",
+        f"--confcutdir={suites[0]}",
+        *("-c", os.devnull),
+        *(part for name in ("cacheprovider", "terminal", "junitxml", "pastebin", "doctest", "unittest") for part in ("-p", f"no:{name}")),
+    ]
+    output = StringIO()
+    with redirect_stdout(output), redirect_stderr(output):
+        code = pytest.main(arguments, plugins=[Collector(judging)])
+    if judging.lost is not None:
+        raise judging.lost
+    if code == pytest.ExitCode.INTERRUPTED and not judging.broken:
+        raise KeyboardInterrupt
+    if judging.broken or code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        text = judging.broken or output.getvalue().strip().splitlines() or [f"pytest ended with {code}"]
+        message = f"the suites cannot be run: {text[-1].removeprefix('ERROR: ')}"
+        raise ContentError(message, hint=f"try it by hand: pytest {suites[0]} --collect-only")
+    return judging
+
+
+@pytest.fixture(scope="module")
+def parameters(request: pytest.FixtureRequest) -> Parameters:
+    """Return the values of the host's baseline, for a run by hand."""
+    host = request.getfixturevalue("host")
+    content = catalogue.load()
+    name = request.config.getoption("--baseline") or detect(host, content)
+    return Parameters(content.baseline(name).parameters)
+
+
+@pytest.fixture(autouse=True)
+def _only_what_applies(request: pytest.FixtureRequest) -> None:
+    """Skip, with the declared reason, what the host's kind or system cannot show; for a run by hand."""
+    item = request.node
+    if JUDGING in request.config.stash:
+        return
+    content = catalogue.load()
+    host = request.getfixturevalue("host")
+    baseline = content.baseline(request.config.getoption("--baseline") or detect(host, content))
+    kind = Environment.CONTAINER if type(host.backend).__name__.startswith(("Podman", "Docker")) else Environment.HOST
+    reason = Scope(content.rules, baseline.excluded, kind).not_applicable(content.rules[rule_of(item)])
+    if reason:
+        pytest.skip(f"not applicable: {reason}")
+
+
+def detect(host: Any, content: catalogue.Catalog) -> str:  # noqa: ANN401 - testinfra's host is untyped
+    """Return the baseline for the system that the host says it runs."""
+    words = str(host.run(DETECT).stdout).split()
+    for baseline in content.baselines.values():
+        if words == [baseline.os_id, baseline.os_version]:
+            return baseline.name
+    message = f"no baseline is for {' '.join(words) or 'a system without os-release'}; choose one with --baseline"
+    raise pytest.UsageError(message)
