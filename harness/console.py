@@ -1,0 +1,87 @@
+"""What people see: progress on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from harness.model import Run, Severity, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.table import Table
+
+STYLE = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "bold magenta", Status.NOT_APPLICABLE: "dim", Status.WAIVED: "yellow"}
+
+
+class Progress:
+    """Says on standard error what is being done now, with the seconds since the start."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Write to `stream` (standard error) unless quiet; `verbose` shows every line that a script prints."""
+        self._quiet, self.verbose, self._clock = quiet, verbose, clock
+        self._stream = stream if stream is not None else sys.stderr
+        self._start = clock()
+
+    def __call__(self, text: str) -> None:
+        """Say one line."""
+        if not self._quiet:
+            self._stream.write(f"[{self._clock() - self._start:6.1f} s] {text}\n")
+            self._stream.flush()
+
+    def line(self, stream: str, text: str) -> None:
+        """Show a line that a script printed, when asked for."""
+        if self.verbose and not self._quiet:
+            self._stream.write(f"           {'│' if stream == 'stdout' else '┆'} {text}\n")
+            self._stream.flush()
+
+
+def show(run: Run, stream: TextIO | None = None) -> None:
+    """Print a run for people: where and on what, a table by subject, every finding, the sum."""
+    from rich.console import Console  # noqa: PLC0415 - 76 ms that `--help` must not pay
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    out = stream or sys.stdout
+    console = Console(file=out, highlight=False, soft_wrap=not out.isatty(), width=None if out.isatty() else 160)
+    console.print(Text(f"target    {run.target.get('uri', '?')}   baseline {run.baseline}"))
+    console.print(Text(f"base      {run.base.get('label', '?')}"))
+    if run.base.get("why"):
+        console.print(Text(f"          {run.base['why']}"))
+    for document in run.documents:
+        again = "" if document.changes_again is None else f", second run {document.changes_again}"
+        console.print(Text(f"document  {document.name}  {document.status}, {document.changes} changes{again}  sha256:{document.sha256[:16]}…"))
+    console.print(table(run))
+    for result in run.results:
+        if result.status in {Status.FAIL, Status.ERROR}:
+            console.print(Text(f"\n{result.status.upper()}  {result.rule}  ({result.severity})  {result.title.en}", style=STYLE[result.status]))
+            if result.expected:
+                console.print(Text(f"  expected  {result.expected}"))
+                console.print(Text(f"  observed  {result.observed}"))
+            if result.reason:
+                console.print(Text(f"  reason    {result.reason}"))
+            if result.fix:
+                console.print(Text(f"  fix       {result.fix}"))
+    counts = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in run.counts().items() if number)
+    console.print(Text(f"\n{len(run.results)} rules: {counts}"))
+
+
+def table(run: Run) -> Table:
+    """Return the table: a row per subject, findings by severity."""
+    from rich.table import Table  # noqa: PLC0415 - as in `show`
+
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    made.add_column("subject")
+    for name in ("pass", "fail high", "medium", "low", "error", "n/a", "waived"):
+        made.add_column(name, justify="right")
+    for subject in dict.fromkeys(result.subject for result in run.results):
+        results = [result for result in run.results if result.subject == subject]
+        numbers = [
+            sum(result.status is Status.PASS for result in results),
+            *(sum(result.status is Status.FAIL and result.severity is severity for result in results) for severity in Severity),
+            *(sum(result.status is status for result in results) for status in (Status.ERROR, Status.NOT_APPLICABLE, Status.WAIVED)),
+        ]
+        bad = any(result.status in {Status.FAIL, Status.ERROR} for result in results)
+        made.add_row(subject, *(str(number) if number else "·" for number in numbers), style="red" if bad else None)
+    return made

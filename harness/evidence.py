@@ -1,0 +1,88 @@
+"""The evidence folder of a run: what ran, what was asked and answered, the verdict, and a digest of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.reports import base as reports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from harness.components import Rendered
+    from harness.model import Run
+
+SECRET = re.compile(r"\$(?:1|2[abxy]?|5|6|y|7|gy)\$[^\s:'\"]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)")
+"""Password hashes of crypt(5) and private keys: a second net, since suites must not ask for them in the first place."""
+
+
+def run_id(baseline: str, started: datetime) -> str:
+    """Return a new id: sorts by time, names the baseline, never repeats."""
+    return f"{started:%Y%m%dT%H%M%SZ}-{baseline}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A folder that is filled while a run goes on, so that a run that breaks leaves what it had."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, parent: Path, run: str) -> Evidence:
+        """Make the folder of a run below `parent`, for the owner's eyes only."""
+        folder = parent / run
+        try:
+            folder.mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            message = f"the evidence folder {folder} cannot be made: {error.strerror}"
+            raise UsageError(message, hint="name another one with --evidence") from None
+        return cls(folder)
+
+    @property
+    def logs(self) -> Path:
+        """Where the component runner writes its logs."""
+        return self.folder / "logs"
+
+    def documents(self, rendered: Iterable[Rendered]) -> None:
+        """Keep the very bytes that run."""
+        folder = self.folder / "documents"
+        folder.mkdir(exist_ok=True)
+        for document in rendered:
+            (folder / document.file_name).write_bytes(document.data)
+
+    def capture(self, records: Iterable[object]) -> None:
+        """Keep every command that the suites asked and its answer, compressed, secrets blotted out."""
+        import zstandard  # noqa: PLC0415 - only a finished run compresses
+
+        text = json.dumps({"schema": "isms-golden-ami/capture/1", "answers": list(records)}, ensure_ascii=False)
+        (self.folder / "capture.json.zst").write_bytes(zstandard.compress(redacted(text).encode(), 10))
+
+    def failure(self, message: str, hint: str | None) -> None:
+        """Say why there is no run.json."""
+        data = {"schema": "isms-golden-ami/failure/1", "message": redacted(message), "hint": hint}
+        (self.folder / "failure.json").write_text(json.dumps(data, ensure_ascii=False, indent=2) + "\n", "utf-8")
+
+    def run(self, run: Run) -> None:
+        """Keep the verdict, its JUnit report, and last of all the digests of everything."""
+        (self.folder / "run.json").write_bytes(reports.render(run, "json"))
+        (self.folder / "reports").mkdir(exist_ok=True)
+        (self.folder / "reports" / "junit.xml").write_bytes(reports.render(run, "junit"))
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+        manifest = {
+            "schema": "isms-golden-ami/manifest/1",
+            "files": {path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        }
+        (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+def redacted(text: str) -> str:
+    """Blot out what must not leave a host."""
+    return SECRET.sub("[redacted]", text)

@@ -1,0 +1,141 @@
+"""Log in to a target over real SSH with a fresh key, and leave nothing behind.
+
+This is the proof that a hardened image still lets its users in. The key pair lives in memory; its public half is added to
+the user's authorized_keys for the time of the check and the file is put back exactly as it was.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+from harness.suite import CannotTell, Unexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import paramiko
+
+    from harness.targets.base import Target
+
+SECONDS = 20.0
+"""Limit for each phase of a log-in; sshd's own LoginGraceTime is 60 s in the baselines."""
+
+
+@runtime_checkable
+class Proxied(Protocol):
+    """A target whose sshd is reached through a command's standard input and output."""
+
+    def proxy_command(self) -> Sequence[str]:
+        """Return the command."""
+        ...
+
+
+class Login:
+    """Opens SSH sessions on a target; one per user, kept until the end."""
+
+    def __init__(self, target: Target) -> None:
+        """Prepare for a target; nothing happens before the first log-in."""
+        self.target = target
+        self._clients: dict[str, paramiko.SSHClient] = {}
+        self._undo: list[str] = []
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close every session and put the key files back."""
+        for client in self._clients.values():
+            client.close()
+        for command in reversed(self._undo):
+            self.target.run(command, timeout=SECONDS)
+
+    def __call__(self, user: str, command: str) -> tuple[int, str, str]:
+        """Run a command as `user` over SSH and return exit code, standard output and standard error.
+
+        Raises CannotTell when the target has no way in to try, and Refused when sshd does not let the key in.
+        """
+        client = self._clients.get(user) or self._open(user)
+        _, stdout, stderr = client.exec_command(command, timeout=SECONDS)
+        out, err = stdout.read().decode("utf-8", "replace"), stderr.read().decode("utf-8", "replace")
+        return stdout.channel.recv_exit_status(), out, err
+
+    def _open(self, user: str) -> paramiko.SSHClient:
+        """Log in, trusting only the host keys that the target itself shows."""
+        import paramiko  # noqa: PLC0415 - 0.2 s that only a log-in pays
+
+        if not isinstance(self.target, Proxied):
+            message = f"{self.target.uri} gives no way to reach its sshd"
+            raise CannotTell(message)
+        key = paramiko.Ed25519Key.from_private_key(self._admit(user))
+        client = paramiko.SSHClient()
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        for line in self.target.run("cat /etc/ssh/ssh_host_*_key.pub", timeout=SECONDS).out.splitlines():
+            kind, blob = line.split()[:2]
+            client.get_host_keys().add("target", kind, paramiko.PKey.from_type_string(kind, paramiko.util.b(_decoded(blob))))
+        try:
+            client.connect(
+                "target",
+                username=user,
+                pkey=key,
+                sock=paramiko.ProxyCommand(shlex.join(self.target.proxy_command())),
+                allow_agent=False,
+                look_for_keys=False,
+                timeout=SECONDS,
+                banner_timeout=SECONDS,
+                auth_timeout=SECONDS,
+            )
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            client.close()
+            message = f"{user} cannot log in with a key: {error}"
+            raise Refused(message) from error
+        self._clients[user] = client
+        return client
+
+    def _admit(self, user: str) -> object:
+        """Add a fresh public key for `user` and return a file-like object with the private half."""
+        from io import StringIO  # noqa: PLC0415 - with the next line
+
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - as paramiko
+        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as paramiko
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+            PublicFormat,
+        )
+
+        pair = Ed25519PrivateKey.generate()
+        public = pair.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        admitted = self.target.run(ADMIT.format(user=shlex.quote(user), key=shlex.quote(public)), timeout=SECONDS)
+        if admitted.returncode != 0:
+            message = f"no key can be added for {user}: {admitted.err.strip() or admitted.out.strip()}"
+            raise CannotTell(message)
+        self._undo.append(EXPEL.format(user=shlex.quote(user)))
+        return StringIO(pair.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode())
+
+
+class Refused(Unexpected):
+    """sshd did not let the key in."""
+
+
+ADMIT = """\
+set -eu
+home=$(getent passwd {user} | cut -d: -f6); test -d "$home"; group=$(id -g {user})
+saved=/run/isms-login-{user}; rm -rf "$saved"; mkdir -m 0700 "$saved"
+if [ -d "$home/.ssh" ]; then cp -a "$home/.ssh" "$saved/ssh"; else install -d -m 0700 -o {user} -g "$group" "$home/.ssh"; fi
+printf '%s\\n' {key} >> "$home/.ssh/authorized_keys"
+chmod 0600 "$home/.ssh/authorized_keys"; chown {user}:"$group" "$home/.ssh/authorized_keys"
+"""
+
+EXPEL = """\
+home=$(getent passwd {user} | cut -d: -f6); saved=/run/isms-login-{user}
+rm -rf "$home/.ssh"; if [ -d "$saved/ssh" ]; then cp -a "$saved/ssh" "$home/.ssh"; fi; rm -rf "$saved"
+"""
+
+
+def _decoded(blob: str) -> bytes:
+    """Decode the base64 of a public key line."""
+    from base64 import b64decode  # noqa: PLC0415 - used once
+
+    return b64decode(blob)

@@ -1,0 +1,1 @@
+"""Reports: one run in, one text out; one module per format."""

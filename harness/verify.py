@@ -1,0 +1,215 @@
+"""The main job: a fresh target, hardened by the component documents, judged by the suites, told as a run with evidence."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import __version__, catalog, components, evidence, pytest_plugin, toe
+from harness.errors import BuildError, ContentError, HarnessError, UsageError
+from harness.judge import Scope, results
+from harness.model import DocumentRun, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from harness.catalog import Baseline, Catalog
+    from harness.components import Rendered
+    from harness.config.settings import Build, Settings, Source
+    from harness.console import Progress
+    from harness.evidence import Evidence
+    from harness.images.base import BaseImage
+    from harness.targets.base import Target
+
+DETECT = '. /etc/os-release && printf "%s %s" "$ID" "$VERSION_ID"'
+QUESTION_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for."""
+
+    target: str | None = None
+    """Name of a source in the configuration, or the URI of a target that exists already."""
+    base: str = "auto"
+    as_is: bool = False
+    """Judge the base as it comes, without hardening."""
+    keep: bool = False
+    evidence: Path = Path("evidence")
+    rules: tuple[str, ...] = ()
+    """Judge only these rules; none means all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A target that is ready, and what it was made from."""
+
+    target: Target
+    base: BaseImage | None
+    baseline: Baseline
+
+
+def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Evidence]:
+    """Harden a fresh target (or the named one), judge every rule, and keep the evidence.
+
+    Raises the errors of harness.errors; what was found until then stays in the evidence folder.
+    """
+    content = catalog.load()
+    for rule in options.rules:
+        content.rule(rule)
+    build = chosen_build(settings)
+    started = datetime.now(UTC)
+    with opened(settings, options, content, say) as place:
+        rendered = () if options.as_is else documents(content, place.baseline, build)
+        kept = evidence.Evidence.open(options.evidence, evidence.run_id(place.baseline.name, started))
+        say(f"evidence goes to {kept.folder}")
+        try:
+            run = carried_out(content, place, build, rendered, options, kept, say, started)
+        except HarnessError as error:
+            kept.failure(str(error), error.hint)
+            raise
+        except KeyboardInterrupt:
+            kept.failure("interrupted", None)
+            raise
+        kept.run(run)
+    return run, kept
+
+
+def carried_out(  # noqa: PLR0913 - the parts of one run
+    content: Catalog,
+    place: Opened,
+    build: Build | None,
+    rendered: Sequence[Rendered],
+    options: Options,
+    kept: Evidence,
+    say: Progress,
+    started: datetime,
+) -> Run:
+    """Harden, harden again, judge."""
+    kept.documents(rendered)
+    ran = hardened(place.target, rendered, kept, say)
+    rules = {rule: content.rules[rule] for rule in options.rules} or dict(content.rules)
+    scope = Scope(rules=rules, excluded=place.baseline.excluded, environment=place.target.environment)
+    values = content.values(place.baseline, overrides_of(build))
+    from harness.testinfra_backend import host_for  # noqa: PLC0415 - testinfra loads when a target is judged
+
+    host = host_for(place.target)
+    say(f"judging {len(rules)} rules")
+    try:
+        judging = pytest_plugin.judge(place.target, host, scope, values)
+    finally:
+        kept.capture(host.backend.records())
+    return Run(
+        id=kept.folder.name,
+        started=started,
+        finished=datetime.now(UTC),
+        harness_version=__version__,
+        target={"uri": place.target.uri, "environment": place.target.environment.value, **place.target.facts},
+        base=base_facts(place.base),
+        baseline=place.baseline.name,
+        parameters=values,
+        documents=ran,
+        results=results(scope, judging.outcomes),
+    )
+
+
+@contextmanager
+def opened(settings: Settings, options: Options, content: Catalog, say: Progress) -> Iterator[Opened]:
+    """Open the target that the options name: an existing one by URI, or a fresh container of a source."""
+    from harness import engine, images, targets  # noqa: PLC0415 - not for `--help`
+    from harness.targets.container import ContainerTarget  # noqa: PLC0415 - as above
+
+    if options.target is not None and "://" in options.target:
+        with targets.open_target(options.target) as target:
+            yield Opened(target, None, detected(target, content))
+        return
+    source = settings.source(options.target)
+    baseline = content.baseline(source.baseline)
+    found = engine.find(source.engine)
+    say(f"engine {found.name} {found.version}")
+    base = images.ensure(options.base, source, found, say)
+    say(f"base {base.label}: {base.why}")
+    with ContainerTarget.start(found, base.reference, keep=options.keep, say=say) as target:
+        yield Opened(target, base, baseline)
+
+
+def detected(target: Target, content: Catalog) -> Baseline:
+    """Return the baseline for the system that a target says it runs."""
+    words = target.run(DETECT, timeout=QUESTION_SECONDS).out.split()
+    for baseline in content.baselines.values():
+        if words == [baseline.os_id, baseline.os_version]:
+            return baseline
+    message = f"{target.uri} runs `{' '.join(words) or 'a system without os-release'}`, for which there is no baseline"
+    raise UsageError(message, hint=f"known baselines: {', '.join(content.baselines)}")
+
+
+def chosen_build(settings: Settings) -> Build | None:
+    """Return the build whose components are run: the only one, or the first."""
+    return settings.builds[0] if settings.builds else None
+
+
+def overrides_of(build: Build | None) -> dict[str, str]:
+    """Return every parameter that the configuration sets for our documents."""
+    if build is None:
+        return {}
+    return {name: value for component in build.components if component.source is None for name, value in component.parameters.items()}
+
+
+def documents(content: Catalog, baseline: Baseline, build: Build | None) -> tuple[Rendered, ...]:
+    """Render the documents of a build in its order: ours from their content, a user's as the bytes they are."""
+    if build is None or not build.components:
+        message = "the configuration builds nothing"
+        raise ContentError(message, hint='add a `component "isms_security_hardening" {}` to the build block')
+    values = content.values(baseline, overrides_of(build))
+    rendered: list[Rendered] = []
+    for component in build.components:
+        if component.source is not None:
+            rendered.append(
+                components.Rendered(name=component.name, data=component.source.read_bytes(), subjects=(), parameters=dict(component.parameters))
+            )
+            continue
+        overrides = {name: values[name] for name in component.parameters}
+        rendered.extend(components.render(content, component.name, baseline.parameters, overrides))
+    return tuple(rendered)
+
+
+def hardened(target: Target, rendered: Sequence[Rendered], kept: Evidence, say: Progress) -> tuple[DocumentRun, ...]:
+    """Run every document's build and validate phases, then the build phases again: a good document changes nothing twice."""
+    runner = toe.Runner(target, kept.logs, say, on_line=say.line)
+    ran: list[DocumentRun] = []
+    loaded = [(document, toe.load(document.data.decode(), name=document.file_name)) for document in rendered]
+    for document, parsed in loaded:
+        outcome = runner.run(parsed, phases=("build", "validate"), parameters=document.parameters)
+        refuse_failure(document.name, outcome)
+        ran.append(DocumentRun(document.name, document.sha256, outcome.status, changes_in(outcome), None))
+    for index, (document, parsed) in enumerate(loaded):
+        say(f"{document.name} again: a second run must change nothing")
+        outcome = runner.run(parsed, phases=("build",), parameters=document.parameters)
+        refuse_failure(document.name, outcome)
+        ran[index] = replace(ran[index], changes_again=changes_in(outcome))
+    return tuple(ran)
+
+
+def changes_in(outcome: toe.DocumentOutcome) -> int:
+    """Count what the scripts say they changed."""
+    return sum(line.startswith("changed ") for step in outcome.steps for line in step.stdout.splitlines())
+
+
+def refuse_failure(name: str, outcome: toe.DocumentOutcome) -> None:
+    """Turn a failed document into one line that names the component, the phase and the step."""
+    step = outcome.failed_step
+    if step is None:
+        return
+    last = [line for line in (step.stdout + "\n" + step.stderr).splitlines() if line.strip()]
+    message = f"{name}: phase {step.phase}, step {step.name} failed: {step.failure}"
+    raise BuildError(message, hint=f"last output: {last[-1]}" if last else "run again with --verbose --keep to look at it")
+
+
+def base_facts(base: BaseImage | None) -> Mapping[str, str]:
+    """Return what the evidence says of the base image."""
+    if base is None:
+        return {"kind": "existing", "label": "an existing target, as it was", "reference": "", "digest": "", "why": ""}
+    return {"kind": base.kind, "label": base.label, "reference": base.reference, "digest": base.digest, "why": base.why}
