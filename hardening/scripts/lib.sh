@@ -174,6 +174,32 @@ active_value() { # FILE KEY: print the value of the last active `KEY = VALUE` or
 	' "$1"
 }
 
+# --- packages and units ------------------------------------------------------------------------------------------
+
+need_package() { # RULE NAME: installed, from the repositories that the machine has
+	has_package "$2" && return 0
+	yum -y -q install -- "$2" >/dev/null || die "the package $2 cannot be installed"
+	changed "$1" "package $2 installed"
+}
+
+enable_unit() { # RULE UNIT: starts at every boot; a masked unit is unmasked
+	local rule=$1 unit=$2 state
+	state=$(systemctl is-enabled -- "$unit" 2>/dev/null || :)
+	case $state in
+	enabled | static | indirect | alias | generated) return 0 ;;
+	masked) systemctl -q unmask -- "$unit" ;;
+	esac
+	systemctl -q enable -- "$unit" || die "$unit cannot be enabled"
+	changed "$rule" "$unit enabled"
+}
+
+start_unit() { # RULE UNIT: runs now, where systemd runs at all
+	is_booted || return 0
+	systemctl -q is-active -- "$2" && return 0
+	systemctl start -- "$2" || die "$2 does not start: systemctl status $2"
+	changed "$1" "$2 started"
+}
+
 # --- the frame ---------------------------------------------------------------------------------------------------
 
 isms_main() {
