@@ -43,6 +43,10 @@ verdict() { # RULE EXPECTED OBSERVED: pass when both are the same
 	if [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "$2" "$3"; fi
 }
 
+holds() { # RULE EXPECTED COMMAND…: pass when the command says yes
+	if "${@:3}"; then pass "$1"; else fail "$1" "$2" "not so"; fi
+}
+
 die() { # TEXT…: the script cannot go on; the step fails
 	printf 'error %s\n' "$*" >&2
 	exit 3
