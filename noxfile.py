@@ -72,14 +72,25 @@ def call(session: nox.Session, *command: str, cwd: str | Path = ROOT) -> None:
 def lint(session: nox.Session) -> None:
     """Judge form: Python, YAML, shell, who imports whom, declared dependencies."""
     prepare(session)
-    session.run("ruff", "check")
-    session.run("ruff", "format", "--check")
-    session.run("yamllint", "--strict", ".")
-    scripts = ["ci/nox", ".ci/run", *session.run("shfmt", "-f", "hardening", "harness", "ci", silent=True, log=False).split()]
-    session.run("shellcheck", *sorted(set(scripts)))
-    session.run("shfmt", "-d", *sorted(set(scripts)))
-    session.run("lint-imports", "--no-cache")
-    session.run("deptry", ".")
+    listed = session.run("shfmt", "-f", "hardening", "harness", "ci", silent=True, log=False)
+    scripts = sorted({".ci/run", *str(listed).split()})
+    commands: tuple[tuple[str, ...], ...] = (
+        ("ruff", "check"),
+        ("ruff", "format", "--check"),
+        ("yamllint", "--strict", "."),
+        ("shellcheck", *scripts),
+        ("shfmt", "-d", *scripts),
+        ("lint-imports", "--no-cache"),
+        ("deptry", "."),
+    )
+    failed = []
+    for command in commands:  # all of them, since one round of fixing is enough
+        try:
+            session.run(*command)
+        except nox.command.CommandFailed:
+            failed.append(command[0])
+    if failed:
+        session.error(f"not in form, says {', '.join(failed)}")
 
 
 @nox.session

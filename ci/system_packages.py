@@ -80,8 +80,8 @@ def no_service_starts(policy: Path = POLICY) -> Iterator[None]:
     if policy.exists():
         yield
         return
-    script = f"#!/bin/sh\n# Of isms-golden-ami, while it installs packages; may be deleted.\nkill -0 {os.getpid()} 2>/dev/null && exit 101\nexit 0\n"
-    policy.write_text(script, encoding="utf-8")
+    comment = "# Of isms-golden-ami, while it installs packages; may be deleted."
+    policy.write_text(f"#!/bin/sh\n{comment}\nkill -0 {os.getpid()} 2>/dev/null && exit 101\nexit 0\n", encoding="utf-8")
     policy.chmod(0o755)
     try:
         yield
