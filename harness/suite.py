@@ -286,7 +286,7 @@ def key_values(text: str | None, separator: str = "=", comment: str = "#") -> Ma
     """Read `key = value` lines (`separator=" "` for login.defs); the last one wins, comments and other lines do not count."""
     values: dict[str, str] = {}
     for raw in (text or "").splitlines():
-        key, *rest = raw.split(comment, 1)[0].strip().split(separator if separator.strip() else None, 1)
-        if key.strip() and rest:
-            values[key.strip()] = rest[0].strip().strip('"')
+        parts = raw.split(comment, 1)[0].strip().split(separator if separator.strip() else None, 1)
+        if len(parts) == 2 and parts[0].strip():  # noqa: PLR2004 - a key and a value
+            values[parts[0].strip()] = parts[1].strip().strip('"')
     return values

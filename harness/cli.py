@@ -1,0 +1,250 @@
+"""The command line: parse, call, print, exit code; nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import __version__
+from harness.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.config.settings import Settings
+
+app = typer.Typer(
+    name="harness",
+    help="Harden an Amazon Linux image, prove it rule by rule, and publish the same bytes to EC2 Image Builder.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+toe_app = typer.Typer(name="toe", help="Run or check any component document (AWSTOE) on any target.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(toe_app)
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Base(StrEnum):
+    """Where a fresh container comes from."""
+
+    AUTO = "auto"
+    REGISTRY = "registry"
+    STANDIN = "standin"
+
+
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration; default: harness.hcl here, else the bundled one.")]
+Var = Annotated[list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Set a variable; may be repeated.")]
+VarFile = Annotated[list[Path] | None, typer.Option("--var-file", metavar="FILE", help="Read variables from a tfvars file; may be repeated.")]
+Output = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the hardening prints.")]
+
+
+def settings_from(config: Path | None, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Settings:
+    """Load the configuration as the common options say."""
+    from harness import config as configuration  # noqa: PLC0415 - `--help` must not load the HCL parser
+
+    variables: dict[str, str] = {}
+    for pair in var or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            message = f"--var {pair} is not NAME=VALUE"
+            raise UsageError(message)
+        variables[name.strip()] = value
+    return configuration.load(config, variables=variables, var_files=tuple(var_file or ()), environ=os.environ, cwd=Path.cwd())
+
+
+@app.command()
+def verify(  # noqa: PLR0913 - one parameter per option
+    *,
+    target: Annotated[str | None, typer.Option("--target", metavar="NAME|URI", help="A source of the configuration, or podman://NAME.")] = None,
+    base: Annotated[Base, typer.Option("--base", help="Where a fresh container comes from.")] = Base.AUTO,
+    as_is: Annotated[bool, typer.Option("--as-is", help="Judge the base as it comes, without hardening.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the target running and print its URI.")] = False,
+    evidence: Annotated[Path, typer.Option("--evidence", metavar="DIR", help="Folder that gets one folder per run.")] = Path("evidence"),
+    rule: Annotated[list[str] | None, typer.Option("--rule", metavar="ID", help="Judge only this rule; may be repeated.")] = None,
+    config: Config = None,
+    var: Var = None,
+    var_file: VarFile = None,
+    output: Output = Format.TEXT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Harden a fresh target, judge every setting, keep the evidence. Exit 0: clean, 1: findings."""
+    from harness import console  # noqa: PLC0415 - each command loads only what it needs
+    from harness.verify import Options  # noqa: PLC0415 - as above
+    from harness.verify import verify as carry_out  # noqa: PLC0415 - as above
+
+    say = console.Progress(quiet=quiet, verbose=verbose)
+    options = Options(target=target, base=base.value, as_is=as_is, keep=keep, evidence=evidence, rules=tuple(rule or ()))
+    run, kept = carry_out(settings_from(config, var, var_file), options, say)
+    if output is Format.JSON:
+        from harness.reports.json import render  # noqa: PLC0415 - as above
+
+        sys.stdout.write(render(run).decode())
+    else:
+        console.show(run)
+        sys.stdout.write(f"evidence  {kept.folder}\n")
+        if keep or (target and "://" in target):
+            sys.stdout.write(f"target    {run.target['uri']}\n")
+    raise typer.Exit(0 if run.clean() else 1)
+
+
+@app.command()
+def doctor(*, output: Output = Format.TEXT) -> None:
+    """Say what this machine can run, and what to install."""
+    from dataclasses import asdict  # noqa: PLC0415 - as above
+
+    from harness.doctor import examine  # noqa: PLC0415 - as above
+
+    findings = examine()
+    if output is Format.JSON:
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2) + "\n")
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            hint = f"\n{'':9}{'':{width}}  {finding.hint}" if finding.hint else ""
+            sys.stdout.write(f"{finding.state:8} {finding.name:{width}}  {finding.value}{hint}\n")
+    raise typer.Exit(3 if any(finding.state == "missing" and finding.needed for finding in findings) else 0)
+
+
+@app.command()
+def rules(
+    which: Annotated[str | None, typer.Argument(metavar="[ID|U-01|2.6.2]", help="A rule, or a control of any standard.")] = None,
+    *,
+    baseline: Annotated[str, typer.Option("--baseline", help="Whose values are shown.")] = "al2",
+    output: Output = Format.TEXT,
+) -> None:
+    """List the rules, or explain one: what, why, expected values, controls, how to fix."""
+    from harness import catalog, explain  # noqa: PLC0415 - as above
+
+    content = catalog.load()
+    chosen = explain.select(content, which)
+    if output is Format.JSON:
+        sys.stdout.write(json.dumps(explain.as_data(content, chosen, baseline), ensure_ascii=False, indent=2) + "\n")
+    else:
+        sys.stdout.write(explain.as_text(content, chosen, baseline, whole=which is not None))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's evidence folder, or its run.json.")],
+    *,
+    output: Annotated[str, typer.Option("--format", metavar="FORMAT", help="junit or json.")],
+    to: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.")] = None,
+) -> None:
+    """Write a report of an earlier run."""
+    from harness.reports import base as reports  # noqa: PLC0415 - as above
+    from harness.reports import json as runs  # noqa: PLC0415 - as above
+
+    data = reports.render(runs.load(run / "run.json" if run.is_dir() else run), output)
+    if to is None:
+        sys.stdout.buffer.write(data)
+    else:
+        to.write_bytes(data)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to write harness.hcl.")] = Path()) -> None:
+    """Write a commented harness.hcl to start from; an existing one is left alone."""
+    from harness.config import BUNDLED  # noqa: PLC0415 - as above
+
+    path = folder / "harness.hcl"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(BUNDLED.read_text("utf-8"))
+    except FileExistsError:
+        message = f"{path} exists already"
+        raise UsageError(message, hint="name another folder, or edit that file") from None
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise UsageError(message) from None
+    sys.stdout.write(f"{path}\n")
+
+
+@toe_app.command("validate")
+def toe_validate(documents: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Component documents.")]) -> None:
+    """Check component documents without running them."""
+    from harness import toe  # noqa: PLC0415 - as above
+
+    for path in documents:
+        toe.load(path)
+        sys.stdout.write(f"{path}: valid\n")
+
+
+@toe_app.command("run")
+def toe_run(  # noqa: PLR0913 - the options that awstoe has
+    documents: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Component documents, run one after the other.")],
+    *,
+    target: Annotated[str, typer.Option("--target", metavar="URI", help="podman://NAME, docker://NAME or local://.")],
+    phases: Annotated[str, typer.Option("--phases", "-p", metavar="A,B", help="Phases to run; default: all of them.")] = "",
+    parameter: Annotated[list[str] | None, typer.Option("--parameters", metavar="NAME=VALUE", help="A value; may be repeated.")] = None,
+    log_directory: Annotated[Path, typer.Option("--log-directory", "-l", metavar="DIR", help="Where the log folder goes.")] = Path(),
+    quiet: Quiet = False,
+) -> None:
+    """Run component documents as AWSTOE does, and print its summary as JSON. Exit 1: a document failed."""
+    from harness import console, targets, toe  # noqa: PLC0415 - as above
+
+    values = dict(pair.partition("=")[::2] for pair in parameter or ())
+    say = console.Progress(quiet=quiet, verbose=True)
+    parsed = [toe.load(path) for path in documents]
+    failed = False
+    with targets.open_target(target) as opened:
+        runner = toe.Runner(opened, log_directory, say, on_line=say.line)
+        for document in parsed:
+            chosen = tuple(filter(None, phases.split(","))) or None
+            outcome = runner.run(document, phases=chosen, parameters=values)
+            sys.stdout.write(json.dumps(outcome.summary(), indent=2) + "\n")
+            failed = failed or outcome.failed_step is not None
+    raise typer.Exit(1 if failed else 0)
+
+
+def version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback gets a flag
+    """Print the version and stop."""
+    if wanted:
+        sys.stdout.write(f"harness {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    *,
+    _version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Take what every command has."""
+    if debug:
+        os.environ["HARNESS_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; every error is one line and a hint, and ends in the exit code of its class."""
+    try:
+        app(prog_name="harness")
+    except HarnessError as error:
+        if os.environ.get("HARNESS_DEBUG"):
+            raise
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
