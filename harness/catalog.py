@@ -114,8 +114,7 @@ class Catalog:
         try:
             return self.baselines[name]
         except KeyError:
-            message = f"there is no baseline `{name}`"
-            raise UsageError(message, hint=f"known baselines: {', '.join(self.baselines)}") from None
+            raise UsageError(f"there is no baseline `{name}`", hint=f"known baselines: {', '.join(self.baselines)}") from None
 
     def rule(self, rule_id: str) -> Rule:
         """Return a rule by id. Raises UsageError with the nearest ids."""
@@ -123,8 +122,9 @@ class Catalog:
             return self.rules[rule_id]
         except KeyError:
             near = get_close_matches(rule_id, self.rules, n=3)
-            message = f"there is no rule `{rule_id}`"
-            raise UsageError(message, hint=f"did you mean {', '.join(near)}?" if near else "`harness rules` lists them") from None
+            raise UsageError(
+                f"there is no rule `{rule_id}`", hint=f"did you mean {', '.join(near)}?" if near else "`harness rules` lists them"
+            ) from None
 
     def values(self, baseline: Baseline, overrides: Mapping[str, str]) -> dict[str, str]:
         """Unite a baseline's values with a user's. Raises ContentError for an unknown name or an impossible value."""
@@ -132,11 +132,12 @@ class Catalog:
             parameter = self.parameters.get(name)
             if parameter is None:
                 near = get_close_matches(name, self.parameters, n=3)
-                message = f"there is no parameter `{name}`"
-                raise ContentError(message, hint=f"did you mean {', '.join(near)}?" if near else "`harness rules` lists the parameters of each rule")
+                raise ContentError(
+                    f"there is no parameter `{name}`",
+                    hint=f"did you mean {', '.join(near)}?" if near else "`harness rules` lists the parameters of each rule",
+                )
             if problem := parameter.problem(value):
-                message = f"parameter {name} = `{value}` {problem}"
-                raise ContentError(message, hint=parameter.description)
+                raise ContentError(f"parameter {name} = `{value}` {problem}", hint=parameter.description)
         return {**baseline.parameters, **overrides}
 
 
@@ -214,19 +215,22 @@ def load(folder: Path = CONTENT) -> Catalog:
         subjects.append(path.stem)
         for name, parameter in spec.parameters.items():
             if not PARAMETER_NAME.fullmatch(name):
-                message = f"`{name}` is no parameter name: 3 to 128 lower-case letters, digits and underscores"
-                raise ContentError(message, at=document.at("parameters", name))
+                raise ContentError(
+                    f"`{name}` is no parameter name: 3 to 128 lower-case letters, digits and underscores",
+                    at=document.at("parameters", name),
+                )
             if name in parameters:
-                message = f"parameter `{name}` is declared by {parameters[name].subject} too"
-                raise ContentError(message, at=document.at("parameters", name))
+                raise ContentError(f"parameter `{name}` is declared by {parameters[name].subject} too", at=document.at("parameters", name))
             parameters[name] = Parameter(name=name, subject=path.stem, **parameter.model_dump())
-        for index, rule in enumerate(spec.rules):
-            add_rule(rules, rule, document, index)
+        for index, rule_spec in enumerate(spec.rules):
+            add_rule(rules, rule_spec, document, index)
     for rule in rules.values():
         for name in rule.parameters:
             if name not in parameters:
-                message = f"rule {rule.id} names a parameter that no rule file declares: {name}"
-                raise ContentError(message, hint="declare it under `parameters:` of the same file")
+                raise ContentError(
+                    f"rule {rule.id} names a parameter that no rule file declares: {name}",
+                    hint="declare it under `parameters:` of the same file",
+                )
     baselines = {path.stem: load_baseline(path, rules, parameters) for path in sorted((folder / "baselines").glob("*.yaml"))}
     return Catalog(
         folder=folder,
@@ -241,23 +245,24 @@ def add_rule(rules: dict[str, Rule], spec: RuleSpec, document: Located, index: i
     """Check one rule against what the schema cannot say, and add it."""
     place = document.at("rules", index, "id")
     if not RULE_ID.fullmatch(spec.id):
-        message = f"`{spec.id}` is no rule id: words joined by hyphens, such as ssh-root-login"
-        raise ContentError(message, at=place)
+        raise ContentError(f"`{spec.id}` is no rule id: words joined by hyphens, such as ssh-root-login", at=place)
     if spec.id in rules:
-        message = f"rule `{spec.id}` exists already, in {rules[spec.id].subject}.yaml"
-        raise ContentError(message, at=place)
+        raise ContentError(f"rule `{spec.id}` exists already, in {rules[spec.id].subject}.yaml", at=place)
     if (set(spec.applies_to) != set(Environment)) != (spec.elsewhere is not None):
-        message = f"rule {spec.id}: `elsewhere` gives the reason exactly when `applies_to` leaves an environment out"
-        raise ContentError(message, at=place)
+        raise ContentError(f"rule {spec.id}: `elsewhere` gives the reason exactly when `applies_to` leaves an environment out", at=place)
     controls = []
     for key, ids in spec.controls.items():
         if key not in STANDARDS:
-            message = f"rule {spec.id}: there is no standard `{key}`"
-            raise ContentError(message, hint=f"known: {', '.join(STANDARDS)}", at=document.at("rules", index, "controls", key))
+            raise ContentError(
+                f"rule {spec.id}: there is no standard `{key}`",
+                hint=f"known: {', '.join(STANDARDS)}",
+                at=document.at("rules", index, "controls", key),
+            )
         for control in ids:
             if not CONTROL_ID[key].fullmatch(control):
-                message = f"rule {spec.id}: {' '.join(STANDARDS[key])} has no `{control}`"
-                raise ContentError(message, at=document.at("rules", index, "controls", key))
+                raise ContentError(
+                    f"rule {spec.id}: {' '.join(STANDARDS[key])} has no `{control}`", at=document.at("rules", index, "controls", key)
+                )
             standard, edition = STANDARDS[key]
             controls.append(Control(standard=standard, edition=edition, id=control))
     rules[spec.id] = Rule(
@@ -280,21 +285,18 @@ def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str
     spec = validated(BaselineSpec, document)
     for name, value in spec.parameters.items():
         if name not in parameters:
-            message = f"no rule declares the parameter `{name}`"
-            raise ContentError(message, at=document.at("parameters", name))
+            raise ContentError(f"no rule declares the parameter `{name}`", at=document.at("parameters", name))
         if problem := parameters[name].problem(value):
-            message = f"{name} = `{value}` {problem}"
-            raise ContentError(message, at=document.at("parameters", name))
+            raise ContentError(f"{name} = `{value}` {problem}", at=document.at("parameters", name))
     if missing := sorted(set(parameters) - set(spec.parameters)):
-        message = f"no value for {', '.join(missing)}"
-        raise ContentError(message, hint="a baseline gives every parameter its value", at=document.at("parameters"))
+        raise ContentError(
+            f"no value for {', '.join(missing)}", hint="a baseline gives every parameter its value", at=document.at("parameters")
+        )
     for rule_id, reason in spec.excluded.items():
         if rule_id not in rules:
-            message = f"`{rule_id}` is no rule"
-            raise ContentError(message, at=document.at("excluded", rule_id))
+            raise ContentError(f"`{rule_id}` is no rule", at=document.at("excluded", rule_id))
         if not reason.strip():
-            message = f"{rule_id} is left out without a reason"
-            raise ContentError(message, at=document.at("excluded", rule_id))
+            raise ContentError(f"{rule_id} is left out without a reason", at=document.at("excluded", rule_id))
     return Baseline(
         name=path.stem,
         title=Title(ko=spec.title.ko, en=spec.title.en),
@@ -311,9 +313,8 @@ def validated(kind: type[Kind], document: Located) -> Kind:
         return kind.model_validate(document.value)
     except ValidationError as error:
         first = error.errors()[0]
-        place = tuple(part for part in first["loc"] if isinstance(part, str | int))
-        message = f"{'.'.join(map(str, place)) or 'the file'}: {first['msg'].lower()}"
-        raise ContentError(message, at=document.at(*place)) from None
+        place = first["loc"]
+        raise ContentError(f"{'.'.join(map(str, place)) or 'the file'}: {first['msg'].lower()}", at=document.at(*place)) from None
 
 
 def control_ids(rules: Iterable[Rule]) -> dict[Control, list[str]]:

@@ -28,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-toe_app = typer.Typer(name="toe", help="Run or check any component document (AWSTOE) on any target.", no_args_is_help=True, rich_markup_mode=None)
+toe_app = typer.Typer(
+    name="toe", help="Run or check any component document (AWSTOE) on any target.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(toe_app)
 
 
@@ -47,9 +49,13 @@ class Base(StrEnum):
     STANDIN = "standin"
 
 
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration; default: harness.hcl here, else the bundled one.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Configuration; default: harness.hcl here, else the bundled one.")
+]
 Var = Annotated[list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Set a variable; may be repeated.")]
-VarFile = Annotated[list[Path] | None, typer.Option("--var-file", metavar="FILE", help="Read variables from a tfvars file; may be repeated.")]
+VarFile = Annotated[
+    list[Path] | None, typer.Option("--var-file", metavar="FILE", help="Read variables from a tfvars file; may be repeated.")
+]
 Output = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the hardening prints.")]
@@ -57,22 +63,23 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line 
 
 def settings_from(config: Path | None, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Settings:
     """Load the configuration as the common options say."""
-    from harness import config as configuration  # noqa: PLC0415 - `--help` must not load the HCL parser
+    from harness import config as configuration
 
     variables: dict[str, str] = {}
     for pair in var or ():
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            message = f"--var {pair} is not NAME=VALUE"
-            raise UsageError(message)
+            raise UsageError(f"--var {pair} is not NAME=VALUE")
         variables[name.strip()] = value
     return configuration.load(config, variables=variables, var_files=tuple(var_file or ()), environ=os.environ, cwd=Path.cwd())
 
 
 @app.command()
-def verify(  # noqa: PLR0913 - one parameter per option
+def verify(
     *,
-    target: Annotated[str | None, typer.Option("--target", metavar="NAME|URI", help="A source of the configuration, or podman://NAME.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="NAME|URI", help="A source of the configuration, or podman://NAME.")
+    ] = None,
     base: Annotated[Base, typer.Option("--base", help="Where a fresh container comes from.")] = Base.AUTO,
     as_is: Annotated[bool, typer.Option("--as-is", help="Judge the base as it comes, without hardening.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the target running and print its URI.")] = False,
@@ -86,15 +93,15 @@ def verify(  # noqa: PLR0913 - one parameter per option
     verbose: Verbose = False,
 ) -> None:
     """Harden a fresh target, judge every setting, keep the evidence. Exit 0: clean, 1: findings."""
-    from harness import console  # noqa: PLC0415 - each command loads only what it needs
-    from harness.verify import Options  # noqa: PLC0415 - as above
-    from harness.verify import verify as carry_out  # noqa: PLC0415 - as above
+    from harness import console
+    from harness.verify import Options
+    from harness.verify import verify as carry_out
 
     say = console.Progress(quiet=quiet, verbose=verbose)
     options = Options(target=target, base=base.value, as_is=as_is, keep=keep, evidence=evidence, rules=tuple(rule or ()))
     run, kept = carry_out(settings_from(config, var, var_file), options, say)
     if output is Format.JSON:
-        from harness.reports.json import render  # noqa: PLC0415 - as above
+        from harness.reports.json import render
 
         sys.stdout.write(render(run).decode())
     else:
@@ -108,9 +115,9 @@ def verify(  # noqa: PLR0913 - one parameter per option
 @app.command()
 def doctor(*, output: Output = Format.TEXT) -> None:
     """Say what this machine can run, and what to install."""
-    from dataclasses import asdict  # noqa: PLC0415 - as above
+    from dataclasses import asdict
 
-    from harness.doctor import examine  # noqa: PLC0415 - as above
+    from harness.doctor import examine
 
     findings = examine()
     if output is Format.JSON:
@@ -131,7 +138,7 @@ def rules(
     output: Output = Format.TEXT,
 ) -> None:
     """List the rules, or explain one: what, why, expected values, controls, how to fix."""
-    from harness import catalog, explain  # noqa: PLC0415 - as above
+    from harness import catalog, explain
 
     content = catalog.load()
     chosen = explain.select(content, which)
@@ -149,8 +156,8 @@ def report(
     to: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.")] = None,
 ) -> None:
     """Write a report of an earlier run."""
-    from harness.reports import base as reports  # noqa: PLC0415 - as above
-    from harness.reports import json as runs  # noqa: PLC0415 - as above
+    from harness.reports import base as reports
+    from harness.reports import json as runs
 
     data = reports.render(runs.load(run / "run.json" if run.is_dir() else run), output)
     if to is None:
@@ -162,25 +169,23 @@ def report(
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(help="Where to write harness.hcl.")] = Path()) -> None:
     """Write a commented harness.hcl to start from; an existing one is left alone."""
-    from harness.config import BUNDLED  # noqa: PLC0415 - as above
+    from harness.config import BUNDLED
 
     path = folder / "harness.hcl"
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(BUNDLED.read_text("utf-8"))
     except FileExistsError:
-        message = f"{path} exists already"
-        raise UsageError(message, hint="name another folder, or edit that file") from None
+        raise UsageError(f"{path} exists already", hint="name another folder, or edit that file") from None
     except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}"
-        raise UsageError(message) from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     sys.stdout.write(f"{path}\n")
 
 
 @toe_app.command("validate")
 def toe_validate(documents: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Component documents.")]) -> None:
     """Check component documents without running them."""
-    from harness import toe  # noqa: PLC0415 - as above
+    from harness import toe
 
     for path in documents:
         toe.load(path)
@@ -188,7 +193,7 @@ def toe_validate(documents: Annotated[list[Path], typer.Argument(metavar="FILE�
 
 
 @toe_app.command("run")
-def toe_run(  # noqa: PLR0913 - the options that awstoe has
+def toe_run(
     documents: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Component documents, run one after the other.")],
     *,
     target: Annotated[str, typer.Option("--target", metavar="URI", help="podman://NAME, docker://NAME or local://.")],
@@ -198,7 +203,7 @@ def toe_run(  # noqa: PLR0913 - the options that awstoe has
     quiet: Quiet = False,
 ) -> None:
     """Run component documents as AWSTOE does, and print its summary as JSON. Exit 1: a document failed."""
-    from harness import console, targets, toe  # noqa: PLC0415 - as above
+    from harness import console, targets, toe
 
     values = dict(pair.partition("=")[::2] for pair in parameter or ())
     say = console.Progress(quiet=quiet, verbose=True)
@@ -214,7 +219,7 @@ def toe_run(  # noqa: PLR0913 - the options that awstoe has
     raise typer.Exit(1 if failed else 0)
 
 
-def version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback gets a flag
+def version(wanted: bool) -> None:
     """Print the version and stop."""
     if wanted:
         sys.stdout.write(f"harness {__version__}\n")

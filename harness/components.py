@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -78,7 +78,6 @@ def render(
     `defaults` (the baseline's values) become the defaults that the document declares, `overrides` the values it is run with.
     """
     path = catalog.folder / "components" / f"{name}.yml"
-    source = locatedyaml.load(path)
     text = path.read_text("utf-8")
     subjects = tuple(dict.fromkeys(match["subject"] for match in MARK.finditer(text) if match["subject"]))
     whole = one(catalog, path, text, name, subjects, defaults, overrides)
@@ -86,7 +85,7 @@ def render(
         return (whole,)
     groups = portions(catalog, path, text, name, subjects, defaults, limit)
     return tuple(
-        one(catalog, path, excerpt(text, source.value, group), f"{name}-{number}", group, defaults, overrides)
+        one(catalog, path, excerpt(text, group), f"{name}-{number}", group, defaults, overrides)
         for number, group in enumerate(groups, start=1)
     )
 
@@ -128,22 +127,25 @@ def parameters_of(catalog: Catalog, subject: str) -> tuple[str, ...]:
 def bash(catalog: Catalog, path: Path, verb: str, subject: str | None, names: Mapping[str, Sequence[str]]) -> str:
     """Return the bash that a mark stands for."""
     if verb == "prepare":
-        return "set -eu\numask 022\n" + KEEP.format(folder=FOLDER) + 'mkdir -p "$isms/files"\n' + here(catalog.folder / "scripts" / "lib.sh", "$isms/lib.sh", "0600")
+        return (
+            "set -eu\numask 022\n"
+            + KEEP.format(folder=FOLDER)
+            + 'mkdir -p "$isms/files"\n'
+            + here(catalog.folder / "scripts" / "lib.sh", "$isms/lib.sh", "0600")
+        )
     if subject is None:
-        message = f"`harness:{verb}` needs a subject"
-        raise ContentError(message, at=Location(path))
+        raise ContentError(f"`harness:{verb}` needs a subject", at=Location(path))
     script = catalog.folder / "scripts" / f"{subject}.sh"
     if not script.is_file():
-        message = f"there is no script for the subject `{subject}`"
-        raise ContentError(message, hint=f"write {script}", at=Location(path))
+        raise ContentError(f"there is no script for the subject `{subject}`", hint=f"write {script}", at=Location(path))
     arguments = "".join(f" \\\n  {name}='{{{{ {name} }}}}'" for name in names[subject])
     call = f'exec bash "$isms/{subject}.sh" {verb}{arguments}\n'
     if verb == "check":
         return f"isms={FOLDER}\n{call}"
     files = sorted(file for file in (catalog.folder / "files" / subject).rglob("*") if file.is_file())
     parts = ["set -eu\numask 022\n", KEEP.format(folder=FOLDER)]
-    for folder in sorted({file.parent.relative_to(catalog.folder).as_posix() for file in files}):
-        parts.append(f'mkdir -p "$isms/{folder}"\n')
+    folders = sorted({file.parent.relative_to(catalog.folder).as_posix() for file in files})
+    parts.extend(f'mkdir -p "$isms/{folder}"\n' for folder in folders)
     parts.extend(here(file, f"$isms/{file.relative_to(catalog.folder).as_posix()}", "0600") for file in files)
     parts.append(here(script, f"$isms/{subject}.sh", "0700"))
     return "".join(parts) + call
@@ -151,11 +153,14 @@ def bash(catalog: Catalog, path: Path, verb: str, subject: str | None, names: Ma
 
 def here(file: Path, target: str, mode: str) -> str:
     """Return bash that writes `file` to `target` on the image, byte for byte, when it is not there already."""
-    text = file.read_text("utf-8")
+    text = file.read_bytes().decode()
     if END in text or "{{" in text or "\r" in text or not text.endswith("\n"):
-        message = "a script or file of hardening/ must end with a newline and hold no carriage return, no `{{` and no end mark"
-        raise ContentError(message, hint="AWSTOE reads `{{` as a reference, also inside a script", at=Location(file))
-    return f"cat >\"{target}.new\" <<'{END}'\n{text}{END}\nkeep \"{target}\" {mode}\n"
+        raise ContentError(
+            "a script or file of hardening/ must end with a newline and hold no carriage return, no `{{` and no end mark",
+            hint="AWSTOE reads `{{` as a reference, also inside a script",
+            at=Location(file),
+        )
+    return f'cat >"{target}.new" <<\'{END}\'\n{text}{END}\nkeep "{target}" {mode}\n'
 
 
 def block(indent: str, text: str) -> str:
@@ -179,15 +184,17 @@ def portions(  # noqa: PLR0913 - as `one`
     limit: int,
 ) -> list[tuple[str, ...]]:
     """Group the subjects, in their order, so that each group's document stays within `limit`."""
-    source = locatedyaml.load(path).value
     groups: list[tuple[str, ...]] = []
     current: tuple[str, ...] = ()
     for subject in subjects:
         tried = (*current, subject)
-        size = len(one(catalog, path, excerpt(text, source, tried), f"{name}-9", tried, defaults, {}).data)
+        size = len(one(catalog, path, excerpt(text, tried), f"{name}-9", tried, defaults, {}).data)
         if size > limit and not current:
-            message = f"the subject {subject} alone makes a document of {size} bytes; the limit is {limit}"
-            raise ContentError(message, hint="split the script or its files", at=Location(path))
+            raise ContentError(
+                f"the subject {subject} alone makes a document of {size} bytes; the limit is {limit}",
+                hint="split the script or its files",
+                at=Location(path),
+            )
         if size > limit:
             groups.append(current)
             current = (subject,)
@@ -196,9 +203,9 @@ def portions(  # noqa: PLR0913 - as `one`
     return [*groups, current]
 
 
-def excerpt(text: str, source: Mapping[str, object], subjects: Sequence[str]) -> str:
+def excerpt(text: str, subjects: Sequence[str]) -> str:
     """Return the source text without the steps of other subjects and without phases that are left empty."""
-    root = yaml.compose(text, Loader=locatedyaml.LOADER)
+    root: Any = yaml.compose(text, Loader=locatedyaml.LOADER)
     lines = text.splitlines(keepends=True)
     dropped: set[int] = set()
     phases = next(value for key, value in root.value if key.value == "phases")

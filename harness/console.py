@@ -19,7 +19,9 @@ STYLE = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "bold mage
 class Progress:
     """Says on standard error what is being done now, with the seconds since the start."""
 
-    def __init__(self, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Write to `stream` (standard error) unless quiet; `verbose` shows every line that a script prints."""
         self._quiet, self.verbose, self._clock = quiet, verbose, clock
         self._stream = stream if stream is not None else sys.stderr
@@ -40,8 +42,8 @@ class Progress:
 
 def show(run: Run, stream: TextIO | None = None) -> None:
     """Print a run for people: where and on what, a table by subject, every finding, the sum."""
-    from rich.console import Console  # noqa: PLC0415 - 76 ms that `--help` must not pay
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.console import Console
+    from rich.text import Text
 
     out = stream or sys.stdout
     console = Console(file=out, highlight=False, soft_wrap=not out.isatty(), width=None if out.isatty() else 160)
@@ -51,11 +53,15 @@ def show(run: Run, stream: TextIO | None = None) -> None:
         console.print(Text(f"          {run.base['why']}"))
     for document in run.documents:
         again = "" if document.changes_again is None else f", second run {document.changes_again}"
-        console.print(Text(f"document  {document.name}  {document.status}, {document.changes} changes{again}  sha256:{document.sha256[:16]}…"))
+        console.print(
+            Text(f"document  {document.name}  {document.status}, {document.changes} changes{again}  sha256:{document.sha256[:16]}…")
+        )
     console.print(table(run))
     for result in run.results:
         if result.status in {Status.FAIL, Status.ERROR}:
-            console.print(Text(f"\n{result.status.upper()}  {result.rule}  ({result.severity})  {result.title.en}", style=STYLE[result.status]))
+            console.print(
+                Text(f"\n{result.status.upper()}  {result.rule}  ({result.severity})  {result.title.en}", style=STYLE[result.status])
+            )
             if result.expected:
                 console.print(Text(f"  expected  {result.expected}"))
                 console.print(Text(f"  observed  {result.observed}"))
@@ -69,7 +75,7 @@ def show(run: Run, stream: TextIO | None = None) -> None:
 
 def table(run: Run) -> Table:
     """Return the table: a row per subject, findings by severity."""
-    from rich.table import Table  # noqa: PLC0415 - as in `show`
+    from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     made.add_column("subject")

@@ -7,7 +7,6 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
@@ -16,11 +15,14 @@ from harness.reports import base as reports
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
+    from pathlib import Path
 
     from harness.components import Rendered
     from harness.model import Run
 
-SECRET = re.compile(r"\$(?:1|2[abxy]?|5|6|y|7|gy)\$[^\s:'\"]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)")
+SECRET = re.compile(
+    r"\$(?:1|2[abxy]?|5|6|y|7|gy)\$[^\s:'\"]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+)
 """Password hashes of crypt(5) and private keys: a second net, since suites must not ask for them in the first place."""
 
 
@@ -42,8 +44,9 @@ class Evidence:
         try:
             folder.mkdir(parents=True, mode=0o700)
         except OSError as error:
-            message = f"the evidence folder {folder} cannot be made: {error.strerror}"
-            raise UsageError(message, hint="name another one with --evidence") from None
+            raise UsageError(
+                f"the evidence folder {folder} cannot be made: {error.strerror}", hint="name another one with --evidence"
+            ) from None
         return cls(folder)
 
     @property
@@ -60,7 +63,7 @@ class Evidence:
 
     def capture(self, records: Iterable[object]) -> None:
         """Keep every command that the suites asked and its answer, compressed, secrets blotted out."""
-        import zstandard  # noqa: PLC0415 - only a finished run compresses
+        import zstandard
 
         text = json.dumps({"schema": "isms-golden-ami/capture/1", "answers": list(records)}, ensure_ascii=False)
         (self.folder / "capture.json.zst").write_bytes(zstandard.compress(redacted(text).encode(), 10))

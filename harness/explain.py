@@ -68,8 +68,7 @@ def one(content: Catalog, rule: Rule, baseline: str) -> str:
     """Return everything about one rule."""
     chosen = content.baseline(baseline)
     lines = [f"{rule.id}  ({rule.severity})", f"  {rule.title.en}", f"  {rule.title.ko}", f"  why         {rule.rationale}"]
-    for name in rule.parameters:
-        lines.append(f"  value       {name} = {chosen.parameters[name]}   {content.parameters[name].description}")
+    lines.extend(f"  value       {name} = {chosen.parameters[name]}   {content.parameters[name].description}" for name in rule.parameters)
     lines.append(f"  judged on   {', '.join(environment.value for environment in Environment if environment in rule.applies_to)}")
     if rule.elsewhere:
         lines.append(f"              elsewhere: {rule.elsewhere}")

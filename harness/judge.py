@@ -6,12 +6,15 @@ Pure: nothing here talks to a host. pytest calls it through the plug-in; a fleet
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.model import Environment, Observation, Result, Rule, Status
 from harness.suite import CannotTell, Unexpected, observations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["Outcome", "Scope", "call", "results"]
 

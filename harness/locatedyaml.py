@@ -40,8 +40,7 @@ def load(path: Path) -> Located:
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
-        message = f"{path} does not exist"
-        raise ContentError(message) from None
+        raise ContentError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ContentError(str(error), at=Location(path)) from None
     return parse(text, path)
@@ -57,25 +56,24 @@ def parse(text: str, path: Path) -> Located:
         if isinstance(node, yaml.MappingNode):
             mapping: dict[Any, Any] = {}
             for key_node, value_node in node.value:
-                key = constructor.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML's constructor is untyped
+                key = constructor.construct_object(key_node, deep=True)
                 if key in mapping:
-                    message = f"`{key}` is given twice"
-                    raise ContentError(message, hint="remove one of the two", at=Location(path, key_node.start_mark.line + 1))
+                    raise ContentError(
+                        f"`{key}` is given twice", hint="remove one of the two", at=Location(path, key_node.start_mark.line + 1)
+                    )
                 mapping[key] = build(value_node, (*place, key))
                 lines[*place, key] = key_node.start_mark.line + 1
             return mapping
         if isinstance(node, yaml.SequenceNode):
             return [build(item, (*place, index)) for index, item in enumerate(node.value)]
-        return constructor.construct_object(node, deep=True)  # type: ignore[no-untyped-call]  # as above
+        return constructor.construct_object(node, deep=True)
 
     try:
         root = yaml.compose(text, Loader=LOADER)
         value = None if root is None else build(root, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        message = f"not YAML: {error.problem or error.context}"
-        raise ContentError(message, at=Location(path, mark.line + 1 if mark else None)) from None
+        raise ContentError(f"not YAML: {error.problem or error.context}", at=Location(path, mark.line + 1 if mark else None)) from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        message = f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        raise ContentError(message, at=Location(path)) from None
+        raise ContentError(f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}", at=Location(path)) from None
     return Located(path=path, value=value, lines=lines)

@@ -7,6 +7,7 @@ the user's authorized_keys for the time of the check and the file is put back ex
 from __future__ import annotations
 
 import shlex
+from io import StringIO
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from harness.suite import CannotTell, Unexpected
@@ -63,11 +64,10 @@ class Login:
 
     def _open(self, user: str) -> paramiko.SSHClient:
         """Log in, trusting only the host keys that the target itself shows."""
-        import paramiko  # noqa: PLC0415 - 0.2 s that only a log-in pays
+        import paramiko
 
         if not isinstance(self.target, Proxied):
-            message = f"{self.target.uri} gives no way to reach its sshd"
-            raise CannotTell(message)
+            raise CannotTell(f"{self.target.uri} gives no way to reach its sshd")
         key = paramiko.Ed25519Key.from_private_key(self._admit(user))
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
@@ -88,17 +88,14 @@ class Login:
             )
         except (paramiko.SSHException, OSError, EOFError) as error:
             client.close()
-            message = f"{user} cannot log in with a key: {error}"
-            raise Refused(message) from error
+            raise Refused(f"{user} cannot log in with a key: {error}") from error
         self._clients[user] = client
         return client
 
-    def _admit(self, user: str) -> object:
+    def _admit(self, user: str) -> StringIO:
         """Add a fresh public key for `user` and return a file-like object with the private half."""
-        from io import StringIO  # noqa: PLC0415 - with the next line
-
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - as paramiko
-        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as paramiko
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import (
             Encoding,
             NoEncryption,
             PrivateFormat,
@@ -109,8 +106,7 @@ class Login:
         public = pair.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
         admitted = self.target.run(ADMIT.format(user=shlex.quote(user), key=shlex.quote(public)), timeout=SECONDS)
         if admitted.returncode != 0:
-            message = f"no key can be added for {user}: {admitted.err.strip() or admitted.out.strip()}"
-            raise CannotTell(message)
+            raise CannotTell(f"no key can be added for {user}: {admitted.err.strip() or admitted.out.strip()}")
         self._undo.append(EXPEL.format(user=shlex.quote(user)))
         return StringIO(pair.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode())
 
@@ -136,6 +132,6 @@ rm -rf "$home/.ssh"; if [ -d "$saved/ssh" ]; then cp -a "$saved/ssh" "$home/.ssh
 
 def _decoded(blob: str) -> bytes:
     """Decode the base64 of a public key line."""
-    from base64 import b64decode  # noqa: PLC0415 - used once
+    from base64 import b64decode
 
     return b64decode(blob)

@@ -69,11 +69,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         rules = [mark.args[0] for mark in item.iter_markers("rule") if mark.args]
         if len(rules) != 1:
-            message = f"{item.nodeid}: a test judges exactly one rule, this one {len(rules)}; mark it with @rule('…')"
-            raise pytest.UsageError(message)
+            raise pytest.UsageError(f"{item.nodeid}: a test judges exactly one rule, this one {len(rules)}; mark it with @rule('…')")
         if rules[0] not in known:
-            message = f"{item.nodeid}: there is no rule `{rules[0]}`"
-            raise pytest.UsageError(message)
+            raise pytest.UsageError(f"{item.nodeid}: there is no rule `{rules[0]}`")
 
 
 def rule_of(item: pytest.Item) -> str:
@@ -102,11 +100,10 @@ class Collector:
     @pytest.fixture
     def login(self) -> Generator[Login]:
         """Return a way to log in over SSH with a fresh key, which is taken away afterwards."""
-        from harness.login import Login  # noqa: PLC0415 - paramiko loads only when a test logs in
+        from harness.login import Login
 
         if self.judging.target is None:
-            message = "no target to log in to"
-            raise UsageError(message)
+            raise UsageError("no target to log in to")
         with Login(self.judging.target) as login:
             yield login
 
@@ -158,7 +155,7 @@ class Collector:
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A fixture that fails means that the rule could not be judged."""
+        """Count a fixture that fails as a rule that could not be judged."""
         if report.failed and report.when != "call":
             text = str(report.longrepr).strip().splitlines()
             rule = dict(report.user_properties).get("rule")
@@ -200,8 +197,9 @@ def judge(
         raise KeyboardInterrupt
     if judging.broken or code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         text = judging.broken or output.getvalue().strip().splitlines() or [f"pytest ended with {code}"]
-        message = f"the suites cannot be run: {text[-1].removeprefix('ERROR: ')}"
-        raise ContentError(message, hint=f"try it by hand: pytest {suites[0]} --collect-only")
+        raise ContentError(
+            f"the suites cannot be run: {text[-1].removeprefix('ERROR: ')}", hint=f"try it by hand: pytest {suites[0]} --collect-only"
+        )
     return judging
 
 
@@ -235,5 +233,4 @@ def detect(host: Any, content: catalogue.Catalog) -> str:  # noqa: ANN401 - test
     for baseline in content.baselines.values():
         if words == [baseline.os_id, baseline.os_version]:
             return baseline.name
-    message = f"no baseline is for {' '.join(words) or 'a system without os-release'}; choose one with --baseline"
-    raise pytest.UsageError(message)
+    raise pytest.UsageError(f"no baseline is for {' '.join(words) or 'a system without os-release'}; choose one with --baseline")

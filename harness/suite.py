@@ -50,7 +50,7 @@ observations: ContextVar[list[Observation] | None] = ContextVar("observations", 
 """Where `expect` records; the caller of a check sets a fresh list."""
 
 
-class Unexpected(AssertionError):
+class Unexpected(AssertionError):  # noqa: N818 - a finding, not an error
     """The host is not as the rule asks."""
 
 
@@ -121,7 +121,9 @@ def expect(  # noqa: PLR0913 - one keyword per relation reads as a sentence
         low, high = at_least if at_least is not None else float("-inf"), at_most if at_most is not None else float("inf")
         ok = number is not None and low <= number <= high
         wanted = " and ".join(
-            part for part in (f"at least {at_least}" if at_least is not None else "", f"at most {at_most}" if at_most is not None else "") if part
+            part
+            for part in (f"at least {at_least}" if at_least is not None else "", f"at most {at_most}" if at_most is not None else "")
+            if part
         )
     elif includes:
         ok, wanted = observed is not None and all(item in observed for item in includes), f"includes {shown(includes)}"  # type: ignore[operator]  # a collection or text, by contract
@@ -132,15 +134,13 @@ def expect(  # noqa: PLR0913 - one keyword per relation reads as a sentence
     elif matches is not None:
         ok, wanted = observed is not None and re.search(matches, str(observed), re.MULTILINE) is not None, f"matches {matches}"
     else:
-        message = "expect needs a relation"
-        raise TypeError(message)
+        raise TypeError("expect needs a relation")
     wanted = expected or wanted
     recorded = observations.get()
     if recorded is not None:
         recorded.append(Observation(what=what, expected=wanted, observed=shown(observed), ok=bool(ok)))
     if not ok:
-        message = f"{what}: expected {wanted}, observed {shown(observed)}"
-        raise Unexpected(message)
+        raise Unexpected(f"{what}: expected {wanted}, observed {shown(observed)}")
 
 
 def as_number(value: object) -> float | None:
@@ -170,8 +170,7 @@ def ask(host: Host, command: str, *arguments: str, accept: Collection[int] = (0,
     """
     result = host.run(command, *arguments)
     if result.rc not in accept:
-        message = f"`{result.command}` ended with {result.rc}: {(result.stderr or result.stdout).strip()[:300]}"
-        raise CannotTell(message)
+        raise CannotTell(f"`{result.command}` ended with {result.rc}: {(result.stderr or result.stdout).strip()[:300]}")
     return str(result.stdout).rstrip("\n")
 
 
@@ -181,8 +180,7 @@ def read(host: Host, name: str) -> str | None:
     if result.rc == 66:  # noqa: PLR2004 - EX_NOINPUT of sysexits.h, given two lines above
         return None
     if result.rc != 0:
-        message = f"{name} cannot be read: {result.stderr.strip()[:300]}"
-        raise CannotTell(message)
+        raise CannotTell(f"{name} cannot be read: {result.stderr.strip()[:300]}")
     return str(result.stdout)
 
 
@@ -191,7 +189,10 @@ def texts(host: Host, patterns: str) -> Mapping[str, str]:
 
     Missing files are left out. A check passes a constant: nothing is quoted.
     """
-    text = ask(host, "LC_ALL=C; for f in " + patterns + """; do [ -f "$f" ] || continue; printf '\\036%s\\n' "$f"; cat -- "$f" || exit; echo; done""")
+    text = ask(
+        host,
+        "LC_ALL=C; for f in " + patterns + """; do [ -f "$f" ] || continue; printf '\\036%s\\n' "$f"; cat -- "$f" || exit; echo; done""",
+    )
     found = (part.partition("\n") for part in text.split("\x1e")[1:])
     return {name: body for name, _, body in found}
 
@@ -223,8 +224,7 @@ def path(host: Host, name: str, *, follow: bool = True) -> PathFacts | None:
     if result.rc != 0:
         if "No such file or directory" in result.stderr:
             return None
-        message = f"stat {name}: {result.stderr.strip()[:300]}"
-        raise CannotTell(message)
+        raise CannotTell(f"stat {name}: {result.stderr.strip()[:300]}")
     mode, owner, group, kind = result.stdout.strip().split("|", 3)
     return PathFacts(kind=kind, mode=int(mode, 8), owner=owner, group=group)
 
@@ -268,8 +268,7 @@ def has_package(host: Host, name: str) -> bool:
         return True
     if "is not installed" in result.stdout + result.stderr:
         return False
-    message = f"rpm -q {name}: {(result.stderr or result.stdout).strip()[:300]}"
-    raise CannotTell(message)
+    raise CannotTell(f"rpm -q {name}: {(result.stderr or result.stdout).strip()[:300]}")
 
 
 def sshd(host: Host, user: str = "ec2-user") -> Mapping[str, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.catalog import Baseline, Catalog
     from harness.components import Rendered
-    from harness.config.settings import Build, Settings, Source
+    from harness.config.settings import Build, Settings
     from harness.console import Progress
     from harness.evidence import Evidence
     from harness.images.base import BaseImage
@@ -94,7 +94,7 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
     rules = {rule: content.rules[rule] for rule in options.rules} or dict(content.rules)
     scope = Scope(rules=rules, excluded=place.baseline.excluded, environment=place.target.environment)
     values = content.values(place.baseline, overrides_of(build))
-    from harness.testinfra_backend import host_for  # noqa: PLC0415 - testinfra loads when a target is judged
+    from harness.testinfra_backend import host_for
 
     host = host_for(place.target)
     say(f"judging {len(rules)} rules")
@@ -119,8 +119,8 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
 @contextmanager
 def opened(settings: Settings, options: Options, content: Catalog, say: Progress) -> Iterator[Opened]:
     """Open the target that the options name: an existing one by URI, or a fresh container of a source."""
-    from harness import engine, images, targets  # noqa: PLC0415 - not for `--help`
-    from harness.targets.container import ContainerTarget  # noqa: PLC0415 - as above
+    from harness import engine, images, targets
+    from harness.targets.container import ContainerTarget
 
     if options.target is not None and "://" in options.target:
         with targets.open_target(options.target) as target:
@@ -142,8 +142,10 @@ def detected(target: Target, content: Catalog) -> Baseline:
     for baseline in content.baselines.values():
         if words == [baseline.os_id, baseline.os_version]:
             return baseline
-    message = f"{target.uri} runs `{' '.join(words) or 'a system without os-release'}`, for which there is no baseline"
-    raise UsageError(message, hint=f"known baselines: {', '.join(content.baselines)}")
+    raise UsageError(
+        f"{target.uri} runs `{' '.join(words) or 'a system without os-release'}`, for which there is no baseline",
+        hint=f"known baselines: {', '.join(content.baselines)}",
+    )
 
 
 def chosen_build(settings: Settings) -> Build | None:
@@ -161,14 +163,15 @@ def overrides_of(build: Build | None) -> dict[str, str]:
 def documents(content: Catalog, baseline: Baseline, build: Build | None) -> tuple[Rendered, ...]:
     """Render the documents of a build in its order: ours from their content, a user's as the bytes they are."""
     if build is None or not build.components:
-        message = "the configuration builds nothing"
-        raise ContentError(message, hint='add a `component "isms_security_hardening" {}` to the build block')
+        raise ContentError("the configuration builds nothing", hint='add a `component "isms_security_hardening" {}` to the build block')
     values = content.values(baseline, overrides_of(build))
     rendered: list[Rendered] = []
     for component in build.components:
         if component.source is not None:
             rendered.append(
-                components.Rendered(name=component.name, data=component.source.read_bytes(), subjects=(), parameters=dict(component.parameters))
+                components.Rendered(
+                    name=component.name, data=component.source.read_bytes(), subjects=(), parameters=dict(component.parameters)
+                )
             )
             continue
         overrides = {name: values[name] for name in component.parameters}
@@ -204,8 +207,10 @@ def refuse_failure(name: str, outcome: toe.DocumentOutcome) -> None:
     if step is None:
         return
     last = [line for line in (step.stdout + "\n" + step.stderr).splitlines() if line.strip()]
-    message = f"{name}: phase {step.phase}, step {step.name} failed: {step.failure}"
-    raise BuildError(message, hint=f"last output: {last[-1]}" if last else "run again with --verbose --keep to look at it")
+    raise BuildError(
+        f"{name}: phase {step.phase}, step {step.name} failed: {step.failure}",
+        hint=f"last output: {last[-1]}" if last else "run again with --verbose --keep to look at it",
+    )
 
 
 def base_facts(base: BaseImage | None) -> Mapping[str, str]:

@@ -25,8 +25,7 @@ FORMATS: Mapping[str, str] = MappingProxyType(
 def render(run: Run, name: str) -> bytes:
     """Write a run in a format. Raises UsageError that lists the formats."""
     if name not in FORMATS:
-        message = f"there is no report format `{name}`"
-        raise UsageError(message, hint=f"formats: {', '.join(FORMATS)}")
+        raise UsageError(f"there is no report format `{name}`", hint=f"formats: {', '.join(FORMATS)}")
     module, function = FORMATS[name].split(":")
     made: Callable[[Run], bytes] = getattr(import_module(module), function)
     return made(run)

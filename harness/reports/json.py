@@ -46,17 +46,18 @@ def load(path: Path) -> Run:
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        message = f"not a run: {error}"
-        raise UsageError(message, at=Location(path)) from None
+        raise UsageError(f"not a run: {error}", at=Location(path)) from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
-        message = f"schema {schema!r} is not {SCHEMA!r}"
-        raise UsageError(message, hint="the file was written by another version of harness, or is no run.json", at=Location(path))
+        raise UsageError(
+            f"schema {schema!r} is not {SCHEMA!r}",
+            hint="the file was written by another version of harness, or is no run.json",
+            at=Location(path),
+        )
     try:
         return from_data(data)
     except (KeyError, TypeError, ValueError) as error:
-        message = f"not a complete run: {type(error).__name__} {error}"
-        raise UsageError(message, at=Location(path)) from None
+        raise UsageError(f"not a complete run: {type(error).__name__} {error}", at=Location(path)) from None
 
 
 def from_data(data: dict[str, Any]) -> Run:
