@@ -92,11 +92,6 @@ class Collector:
         """Return testinfra's host on the open target."""
         return self.judging.host
 
-    @pytest.fixture(scope="session")
-    def parameters(self) -> Parameters:
-        """Return the values that the baseline and the user chose."""
-        return self.judging.parameters
-
     @pytest.fixture
     def login(self) -> Generator[Login]:
         """Return a way to log in over SSH with a fresh key, which is taken away afterwards."""
@@ -157,9 +152,10 @@ class Collector:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a fixture that fails as a rule that could not be judged."""
         if report.failed and report.when != "call":
-            text = str(report.longrepr).strip().splitlines()
+            text = report.longreprtext.strip().splitlines()
+            text = [line.removeprefix("E").strip() for line in text if line.startswith("E  ")] or text
             rule = dict(report.user_properties).get("rule")
-            self.judging.outcomes.append(Outcome(str(rule), Status.ERROR, text[-1][:500] if text else "a fixture failed"))
+            self.judging.outcomes.append(Outcome(str(rule), Status.ERROR, text[0][:500] if text else "a fixture failed"))
 
     @pytest.hookimpl
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -205,7 +201,9 @@ def judge(
 
 @pytest.fixture(scope="module")
 def parameters(request: pytest.FixtureRequest) -> Parameters:
-    """Return the values of the host's baseline, for a run by hand."""
+    """Return the values that the baseline and the user chose; in a run by hand, those of the host's baseline."""
+    if (judging := request.config.stash.get(JUDGING, None)) is not None:
+        return judging.parameters
     host = request.getfixturevalue("host")
     content = catalogue.load()
     name = request.config.getoption("--baseline") or detect(host, content)
