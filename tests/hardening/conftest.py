@@ -1,0 +1,78 @@
+"""Machines for the tests of the hardening scripts, one per operating system and test file."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from harness import engine as engines
+from harness.errors import HarnessError
+from tests.hardening.machine import CONTENT, Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from harness.engine import Engine
+
+IMAGES = {name: os.environ.get(f"HARNESS_TEST_IMAGE_{name.upper()}", f"localhost/isms-standin-{name}") for name in ("al2", "al2023")}
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """Return the engine of this machine, adapted to it."""
+    try:
+        return engines.adapt(engines.find(), say=lambda _: None)
+    except HarnessError as error:
+        pytest.skip(f"no container engine: {error}")
+
+
+@pytest.fixture(scope="module", params=sorted(IMAGES))
+def baseline(request: pytest.FixtureRequest) -> str:
+    """Return each baseline in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def start(engine: Engine, baseline: str) -> Generator[Callable[[], Machine]]:
+    """Return what starts a fresh machine; all are removed after the file."""
+    image, names = IMAGES[baseline], list[str]()
+    if engine.call("image", "inspect", image, check=False).returncode:
+        pytest.skip(f"there is no image {image}: `harness verify --target {baseline} --base standin` makes it")
+
+    def fresh() -> Machine:
+        name = f"isms-script-{uuid.uuid4().hex[:8]}"
+        options = (
+            ["--systemd=always"]
+            if engine.name == "podman"
+            else ["--tmpfs=/run", "--tmpfs=/tmp", "--cgroupns=host", "-v=/sys/fs/cgroup:/sys/fs/cgroup:ro"]
+        )
+        names.append(name)
+        engine.call("run", "-d", f"--name={name}", *engine.run_options, *options, image, "/sbin/init")
+        machine = Machine(engine, name)
+        deadline = time.monotonic() + 30
+        while (state := machine.sh("systemctl is-system-running", check=False).strip()) not in {"running", "degraded"}:
+            assert time.monotonic() < deadline, state
+            time.sleep(0.2)
+        machine.push()
+        return machine
+
+    yield fresh
+    if names:
+        engine.call("rm", "-f", *names, check=False)
+
+
+@pytest.fixture(scope="module")
+def values(baseline: str) -> dict[str, str]:
+    """Return the parameter values of the baseline."""
+    merged = CONTENT / "baselines" / f"{baseline}.yaml"
+    values: dict[str, str] = {}
+    for part in sorted((CONTENT / "baselines" / "parts").glob("*.yaml")):
+        values |= {name: each[baseline] for name, each in (yaml.safe_load(part.read_text("utf-8")).get("parameters") or {}).items()}
+    if merged.is_file():
+        values |= yaml.safe_load(merged.read_text("utf-8"))["parameters"]
+    return values
