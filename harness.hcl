@@ -1,0 +1,100 @@
+# Example and default configuration of harness. It is used as it is where a folder has none of its own;
+# `harness init` writes a copy to change.
+#
+# Values of variables, later ones winning: the default here, HARNESS_VAR_name in the environment, terraform.tfvars,
+# *.auto.tfvars by name, --var-file, --var.
+
+variable "aws_region" {
+  type        = string
+  default     = "ap-northeast-2"
+  description = "Region in which EC2 Image Builder works."
+}
+
+variable "project_name" {
+  type        = string
+  default     = "isms-golden-ami"
+  description = "Begins the name of everything that is made in AWS."
+}
+
+variable "environment" {
+  type    = string
+  default = "prod"
+}
+
+variable "vpc_id" {
+  type        = string
+  default     = ""
+  description = "VPC of the build instance; needed to publish."
+}
+
+variable "subnet_id" {
+  type        = string
+  default     = ""
+  description = "Private subnet of the build instance; needed to publish."
+}
+
+variable "kms_key_id" {
+  type        = string
+  default     = ""
+  description = "ARN of the key that encrypts the AMI; empty: the account's default key, which cannot be shared."
+}
+
+variable "instance_types" {
+  type        = list(string)
+  default     = ["t3.medium", "t3.large"]
+  description = "Tried in this order."
+}
+
+variable "allowed_principals" {
+  type        = list(string)
+  default     = []
+  description = "Account ids that may launch the AMI, or ARNs of an organization or an organizational unit."
+}
+
+# What hardening starts from. `harness verify --target al2` picks one.
+source "container" "al2" {
+  baseline = "al2"
+  image    = "public.ecr.aws/amazonlinux/amazonlinux:2"
+}
+
+source "container" "al2023" {
+  baseline = "al2023"
+  image    = "public.ecr.aws/amazonlinux/amazonlinux:2023"
+}
+
+# What is done to them. The two components come with harness; one of your own has `source = "./components/name.yml"`.
+build "golden" {
+  sources = ["source.container.al2", "source.container.al2023"]
+
+  component "isms_security_hardening" {
+    parameters = {
+      ssh_max_auth_tries = 3
+    }
+  }
+
+  component "cloudwatch_agent_config" {}
+}
+
+# Where the verified build goes.
+publish "imagebuilder" {
+  aws_region         = var.aws_region
+  project_name       = var.project_name
+  environment        = var.environment
+  vpc_id             = var.vpc_id
+  subnet_id          = var.subnet_id
+  kms_key_id         = var.kms_key_id
+  instance_types     = var.instance_types
+  allowed_principals = var.allowed_principals
+
+  # Sundays at 2 in the morning, Korean time, if something changed since the last build.
+  schedule {
+    expression      = "cron(0 2 ? * sun *)"
+    timezone        = "Asia/Seoul"
+    start_condition = "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
+  }
+
+  distribution "ap-northeast-2" {
+    share_with = var.allowed_principals
+    kms_key_id = var.kms_key_id
+  }
+}

@@ -1,0 +1,185 @@
+"""What a configuration says, checked and frozen: sources, builds with their components, publishing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from harness.config.suggestions import did_you_mean
+from harness.errors import Location, UsageError
+
+Item = TypeVar("Item")
+
+
+def _blank_is_unset(value: object) -> object:
+    """Read `""` as not given, since that is how tfvars leave an optional key empty."""
+    return None if value == "" else value
+
+
+def _schedule(text: str) -> str:
+    """Check the shape of a schedule: six cron fields, one of the two day fields `?`. The service checks the rest."""
+    fields = text[5:-1].split() if re.fullmatch(r"cron\(.*\)", text) else []
+    if re.fullmatch(r"rate\(\d+ (minute|hour|day)s?\)", text):
+        return text
+    if not fields:
+        raise ValueError("must be `cron(…)` or `rate(…)`; try cron(0 2 ? * sun *)")
+    if len(fields) != 6:  # noqa: PLR2004 - minute, hour, day of month, month, day of week, year
+        raise ValueError(f"has {len(fields)} cron fields, EC2 Image Builder wants 6; Sunday at 2 is cron(0 2 ? * sun *)")
+    if "?" not in {fields[2], fields[4]}:
+        raise ValueError("needs `?` as day of month or as day of week; Sunday at 2 is cron(0 2 ? * sun *)")
+    return text
+
+
+def _principal(text: str) -> str:
+    """Accept whom an AMI may be shared with: an account, an organization, an organizational unit."""
+    if re.fullmatch(r"[0-9]{12}|arn:aws[a-z-]*:organizations::[0-9]{12}:(organization/o-[a-z0-9]+|ou/o-[a-z0-9]+/ou-[a-z0-9-]+)", text):
+        return text
+    raise ValueError("must be account ids of 12 digits, or ARNs of an organization or an organizational unit; never `all`")
+
+
+Frozen = Annotated[Mapping[str, Item], AfterValidator(lambda value: MappingProxyType(dict(value)))]
+Optional = Annotated[str | None, BeforeValidator(_blank_is_unset)]
+Principals = tuple[Annotated[str, AfterValidator(_principal)], ...]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$")]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+$")]
+
+
+class Section(BaseModel):
+    """A block of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    written: ClassVar[str]
+    """How the block is written, for hints."""
+    line: int = Field(repr=False)
+    """Where it stands in the file."""
+
+
+class Source(Section):
+    """What hardening starts from."""
+
+    written = 'source "container" "al2" { baseline = "al2" }'
+    kind: Literal["container"]
+    name: Word
+    baseline: Word
+    image: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]*$")]
+    """A reference as podman and docker take it; never begins with a dash."""
+    engine: Literal["podman", "docker"] | None = None
+    """None: the first one that works."""
+    tls_verify: bool = True
+    """False only for a registry on this machine, spoken to over plain HTTP."""
+
+    @property
+    def address(self) -> str:
+        """Return what builds name it by."""
+        return f"source.{self.kind}.{self.name}"
+
+
+class Component(Section):
+    """One component document of a build: one of ours, or a user's own with `source`."""
+
+    written = 'component "name" { parameters = { … } }'
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_ -]{1,126}[A-Za-z0-9_-]$")]
+    source: Path | None = None
+    """Absolute; None for the documents that come with harness."""
+    parameters: Frozen[str] = Field(default_factory=lambda: MappingProxyType({}))
+
+
+class Build(Section):
+    """Which components harden which sources, in their order."""
+
+    written = 'build "golden" { sources = ["source.container.al2"] }'
+    name: Word
+    sources: tuple[str, ...] = Field(min_length=1)
+    """Addresses, each of them a Source of the same Settings."""
+    components: tuple[Component, ...]
+
+
+class Schedule(Section):
+    """When EC2 Image Builder starts the pipeline."""
+
+    written = 'schedule { expression = "cron(0 2 ? * sun *)" }'
+    expression: Annotated[str, AfterValidator(_schedule)]
+    timezone: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9]{2,}(/[a-zA-Z0-9_+-]+)*$", min_length=3, max_length=100)] = "UTC"
+    start_condition: Literal["EXPRESSION_MATCH_ONLY", "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"] = (
+        "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
+    )
+
+
+class Distribution(Section):
+    """One region that receives the AMI."""
+
+    written = 'distribution "ap-northeast-2" { share_with = ["123456789012"] }'
+    region: Region
+    share_with: Principals = ()
+    """Who may launch the AMI."""
+    copy_to: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")], ...] = ()
+    """Accounts that get a copy of their own."""
+    kms_key_id: Optional = None
+    """Key of the copy in this region."""
+    ami_name: Optional = None
+    ssm_parameter: Optional = None
+    """Parameter that points to the newest AMI."""
+
+
+class Publish(Section):
+    """How the build goes to AWS. Keys that the block leaves out are taken from the variables of the same name."""
+
+    written = 'publish "imagebuilder" { schedule { … } }'
+    kind: Literal["imagebuilder"]
+    aws_region: Annotated[Region | None, BeforeValidator(_blank_is_unset)] = None
+    project_name: Word = "isms-golden-ami"
+    environment: Word = "prod"
+    vpc_id: Optional = None
+    subnet_id: Optional = None
+    kms_key_id: Optional = None
+    instance_types: tuple[str, ...] = ("t3.medium",)
+    allowed_principals: Principals = ()
+    tags: Frozen[str] = Field(default_factory=lambda: MappingProxyType({}))
+    schedule: Schedule | None = None
+    distributions: tuple[Distribution, ...] = ()
+
+
+class Settings(BaseModel):
+    """Everything that one configuration file says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    bundled: bool
+    """Whether it is the file that comes with harness."""
+    variables: Frozen[Any] = Field(repr=False)
+    """Final values; those named in `sensitive` must not be printed."""
+    sensitive: frozenset[str] = frozenset()
+    sources: tuple[Source, ...]
+    builds: tuple[Build, ...]
+    publish: Publish | None = None
+
+    def source(self, name: str | None = None) -> Source:
+        """Return what `--target NAME` means: a name, `container.NAME` or `source.container.NAME`; None is the first source.
+
+        Raises UsageError for a name that none or several have.
+        """
+        if name is None:
+            return self.sources[0]
+        found = [source for source in self.sources if name in {source.name, f"{source.kind}.{source.name}", source.address}]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"`{name}` is more than one source", hint=f"say which: {', '.join(source.address for source in found)}")
+        known = ", ".join(source.name for source in self.sources)
+        hint = did_you_mean(name, [source.name for source in self.sources], what="known sources")
+        raise UsageError(f"there is no source `{name}` in {self.path}", hint=hint if known in hint else f"{hint} Known sources: {known}")
+
+    def builds_of(self, source: Source) -> tuple[Build, ...]:
+        """Return the builds that harden a source."""
+        return tuple(build for build in self.builds if source.address in build.sources)
+
+    def at(self, section: Section) -> Location:
+        """Return where a block stands, for errors found later."""
+        return Location(self.path, section.line)
