@@ -118,7 +118,7 @@ def kept_container(bench: Bench) -> Iterator[tuple[str, Path]]:
     run = json.loads(printed)
     uri = run["target"]["uri"]
     try:
-        yield uri, bench.folder / "evidence" / run["run"] / "documents"
+        yield uri, bench.folder / "evidence" / run["run"]["id"] / "documents"
     finally:
         name, _, container = uri.partition("://")
         subprocess.run([name, "rm", "--force", container], capture_output=True, timeout=300, check=False)
@@ -141,8 +141,10 @@ def on_one_container(bench: Bench) -> list[Figure]:
 def cold(bench: Bench) -> Figure:
     """Measure the main job once as a new user meets it: no cache, no image in the engine."""
     print("harness verify al2, cold …", file=sys.stderr, flush=True)
+    _, driver = bench.run(["podman", "info", "--format", "{{.Store.GraphDriverName}}"])
+    places = {"driver": driver.strip(), "graphroot": f"{bench.folder}/images", "runroot": f"{bench.folder}/run"}
     storage = bench.folder / "storage.conf"
-    storage.write_text(f'[storage]\ndriver = ""\ngraphroot = "{bench.folder}/images"\nrunroot = "{bench.folder}/run"\n', encoding="utf-8")
+    storage.write_text("[storage]\n" + "".join(f'{key} = "{value}"\n' for key, value in places.items()), encoding="utf-8")
     environment = {"XDG_CACHE_HOME": str(bench.folder / "cache"), "CONTAINERS_STORAGE_CONF": str(storage)}
     seconds, _ = bench.run(bench.verify("al2", "--base", "standin"), accept=(0, 1), environment=environment)
     return Figure("harness verify al2, cold", (seconds,))
