@@ -92,7 +92,7 @@ def no_service_starts(policy: Path = POLICY) -> Iterator[None]:
 def install(packages: Sequence[str]) -> bool:
     """Install `packages`; the lists of what is available are renewed only if it fails without."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": search_path()}
-    wait = ["-q", "-o", "DPkg::Lock::Timeout=300"]
+    wait = ["-qq", "-o", "DPkg::Lock::Timeout=300"]
 
     def apt(*command: str) -> bool:
         # Data on stdout stays data: what apt tells is progress.

@@ -204,6 +204,12 @@ def test_a_first_run_that_fails_leaves_nothing_half_made(tmp_path: Path) -> None
     assert not list((tmp_path / ".cache/isms-golden-ami").iterdir())
 
 
+def test_without_a_home_nothing_is_written_anywhere() -> None:
+    done = run("ci/nox", "-l", env={"PATH": os.environ["PATH"]})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "neither HOME nor XDG_CACHE_HOME" in done.stderr
+
+
 def imported(path: Path) -> set[str]:
     """Return every module that a file imports, wherever in the file."""
     found: set[str] = set()
