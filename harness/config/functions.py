@@ -69,7 +69,7 @@ def as_bool(value: Value, what: str) -> bool:
     """Turn a bool, or the texts `true` and `false`, into a bool."""
     if isinstance(value, bool):
         return value
-    if value in {"true", "false"} and isinstance(value, str):
+    if isinstance(value, str) and value in {"true", "false"}:
         return value == "true"
     raise FunctionError(f"{what} must be a bool, it is a {kind(value)}")
 

@@ -103,6 +103,8 @@ def parse_expression(text: str, path: Path, line: int = 1, *, secret: bool = Fal
 
 def _single(text: str, path: Path, line: int, *, secret: bool) -> Node:
     """Return the tree of the one expression in `text`; the bracket around it lets it span lines."""
+    if not text.strip():
+        raise ConfigError("an expression is missing", hint=SUPPORTED, at=Location(path, line))
     Scan(text, path, line=line).whole()
     items = _meaningful(_tree_child(_tree(f"x = ({text}\n)", path, line, secret=secret), "body"))
     if len(items) != 1 or items[0].data != "attribute":
@@ -122,22 +124,27 @@ def _tree(text: str, path: Path, line: int, *, secret: bool) -> Tree[Token]:
         _refuse(error.token, path, line, secret=secret)
     except UnexpectedCharacters as error:
         sign = error.char
-        hint = 'text stands in double quotes: "…"' if sign in {"'", "`"} else "see the line and the one above it"
-        raise ConfigError(f"`{sign}` cannot stand here", hint=hint, at=Location(path, line + max(error.line - 1, 0))) from None
+        raise ConfigError(
+            f"`{sign}` cannot stand here", hint="see the line and the one above it", at=Location(path, line + max(error.line - 1, 0))
+        ) from None
     except (LarkError, RecursionError) as error:
         raise ConfigError(f"cannot be parsed ({type(error).__name__})", hint="see the syntax of HCL2", at=Location(path, line)) from None
 
 
 def _refuse(token: Token, path: Path, line: int, *, secret: bool) -> NoReturn:
     place = line + max((token.line or 1) - 1, 0)
-    kind, value = token.type, str(token).strip()
-    if kind in {"NL_OR_COMMENT", "$END"}:
+    kind, word = token.type, str(token).lstrip(" \t")
+    hint = 'text stands in double quotes, list items are separated by commas, a block is `kind "name" { … }`'
+    if kind in {"NL_OR_COMMENT", "$END"} or word.startswith("\n"):
+        # Where no rule fits, the lexer takes everything up to the next quote for text.
         what, hint = "the line ends too early", "an operator, a value or a closing bracket is missing"
+    elif word.startswith(("'", "`")):
+        what, hint = f"`{word[0]}` cannot stand here", 'text stands in double quotes: "…"'
     elif kind in {"NAME", "STRING_CHARS", "INT_LITERAL", "FLOAT_LITERAL"}:
-        what = "a word or number stands where none is expected" if secret else f"`{value[:40]}` stands where it is not expected"
-        hint = 'text stands in double quotes, list items are separated by commas, a block is `kind "name" { … }`'
+        shown = "a word or a number" if secret or not word.split() else f"`{word.split()[0][:40]}`"
+        what = f"{shown} stands where it is not expected"
     else:
-        shown = f"`{value}`" if len(value) <= LONGEST_SIGN else "a comment, a heredoc or a keyword"
+        shown = f"`{word.strip()}`" if len(word.strip()) <= LONGEST_SIGN else "a comment, a heredoc or a keyword"
         what, hint = f"{shown} cannot stand here", "a value or a name is missing in front of it, or a bracket too many"
     raise ConfigError(what, hint=hint, at=Location(path, place))
 

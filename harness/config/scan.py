@@ -49,9 +49,8 @@ class Scan:
         self.opened = [("${", self.line)]
         while self.opened:
             if self.position >= len(self.text):
-                self._fail(
-                    "`${` is opened here and never closed", self.line, "add the missing `}`, or write `$${` for the plain characters"
-                )
+                hint = "add the missing `}`, or write `$${` for the plain characters"
+                self._fail("`${` is opened here and never closed", self.opened[0][1], hint)
             self._step()
         return self.text[start : self.position - 1]
 
