@@ -98,7 +98,7 @@ class Engine:
     ) -> subprocess.Popen[bytes]:
         """Start an engine command whose streams the caller reads. Raises EngineError when the program is gone."""
         try:
-            return subprocess.Popen(  # noqa: S603 - the engine's own path and an argument list
+            return subprocess.Popen(
                 [*self.command, *arguments], stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0, start_new_session=True
             )
         except OSError as error:
@@ -174,6 +174,15 @@ def find(
     raise EngineError(message, hint=f"`harness doctor` shows details; {installation_hint()}")
 
 
+def locate(name: str) -> Engine:
+    """Return an engine that runs, without trying what it can do: enough for a container that exists already."""
+    path = shutil.which(name)
+    if path is None:
+        message = f"{name} is not installed"
+        raise EngineError(message, hint=installation_hint())
+    return replace(present(name, path), cgroup=engine_trial.cgroup_layout())
+
+
 def present(name: str, path: str) -> Engine:
     """Ask an installed program which engine it is. Raises EngineError when it is there but not running."""
     engine = Engine(name=name, path=path, version="")
@@ -197,7 +206,7 @@ def adapt(engine: Engine, *, say: Callable[[str], None], memory: Path | None = N
     """Add the options that this machine needs: from memory when nothing has changed since, else by trying."""
     store = engine_trial.Memory(memory)
     key = engine_trial.key(engine)
-    remembered = store.recall(key)
+    remembered = engine_trial.checked(store.recall(key) or {})
     if remembered is not None:
         return replace(engine, **remembered)
     say(f"finding out what {engine.name} {engine.version} can do on this machine")
@@ -206,6 +215,7 @@ def adapt(engine: Engine, *, say: Callable[[str], None], memory: Path | None = N
     return replace(engine, **findings)
 
 
-def forget(engine: Engine, memory: Path | None = None) -> None:
-    """Drop what is remembered of this engine, so that the next `find` tries again."""
+def renew(engine: Engine, say: Callable[[str], None], memory: Path | None = None) -> Engine:
+    """Try again what this machine needs, since what is remembered does not work any more."""
     engine_trial.Memory(memory).drop(engine_trial.key(engine))
+    return adapt(present(engine.name, engine.path), say=say, memory=memory)

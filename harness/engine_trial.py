@@ -107,7 +107,7 @@ def limit_ladder() -> list[tuple[str, ...]]:
     """List limits from the engine's default down to modest ones, never above what this process may hand on."""
     files, processes = 20_000, 32_768
     if sys.platform != "win32":
-        import resource  # noqa: PLC0415 - there is none on Windows
+        import resource
 
         files = min(bounded(resource.getrlimit(resource.RLIMIT_NOFILE)[1]), 1_048_576)
         processes = min(bounded(resource.getrlimit(resource.RLIMIT_NPROC)[1]), 32_768)
@@ -143,11 +143,11 @@ def description(engine: Engine) -> dict[str, str]:
     }
 
 
-def cgroup_layout(told: str, *, remote: bool = False, root: Path = Path("/sys/fs/cgroup")) -> str:
+def cgroup_layout(told: str = "", *, remote: bool = False, root: Path = Path("/sys/fs/cgroup")) -> str:
     """Name the cgroup layout: what the engine told, refined where this machine can be looked at."""
     if not remote and (root / "unified").is_dir():
         return "hybrid"
-    return told
+    return told or ("v2" if (root / "cgroup.controllers").exists() else "v1")
 
 
 def trial_image(architecture: str) -> bytes:
@@ -195,14 +195,14 @@ class Memory:
         """Take the user's cache folder unless told otherwise."""
         self.path = path or cache_folder() / "engine.json"
 
-    def recall(self, key: str) -> Findings | None:
-        """Return what is remembered, only when every field has the type it must have."""
+    def recall(self, key: str) -> Mapping[str, Any] | None:
+        """Return what is remembered under a key; the caller checks what it is."""
         raw = self._load().get(key)
-        return checked(raw) if isinstance(raw, dict) else None
+        return raw if isinstance(raw, dict) else None
 
-    def remember(self, key: str, findings: Findings) -> None:
+    def remember(self, key: str, value: Mapping[str, Any]) -> None:
         """Write it down atomically; a cache folder that cannot be written costs time, not the run."""
-        self._save({**self._load(), key: dict(findings)})
+        self._save({**self._load(), key: dict(value)})
 
     def drop(self, key: str) -> None:
         """Forget one entry."""
@@ -218,7 +218,7 @@ class Memory:
         return loaded if isinstance(loaded, dict) else {}
 
     def _save(self, entries: Mapping[str, Any]) -> None:
-        kept = dict(list(entries.items())[-20:])
+        kept = dict(list(entries.items())[-40:])
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
@@ -251,7 +251,7 @@ def checked(raw: Mapping[str, Any]) -> Findings | None:
 
 def cache_folder() -> Path:
     """Return the folder of this program under the user's cache folder."""
-    import platformdirs  # noqa: PLC0415 - only where a cache is used
+    import platformdirs
 
     return Path(platformdirs.user_cache_dir("isms-golden-ami"))
 

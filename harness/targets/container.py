@@ -1,0 +1,309 @@
+"""A container with systemd inside as a target: started, waited for, restarted, and always removed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from harness import engine as engines
+from harness import leftovers
+from harness.errors import EngineError, ImageError, TargetError, UnreachableError, UsageError
+from harness.model import Environment
+from harness.targets import boot, files
+from harness.targets.shell import PersistentShell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.engine import Engine
+    from harness.targets.base import Completed
+
+START_SECONDS = 120.0
+STOP_SECONDS = 20
+PROXY = """\
+exec 3<>/dev/tcp/127.0.0.1/22 4<&0 || exit 1
+cat <&3 4<&- & down=$!
+{ cat <&4 >&3; kill $down; } 2>/dev/null &
+exec 3>&- 4<&-
+wait $down
+"""
+# Whichever side ends first ends the other. SSH never closes one direction only.
+
+
+class ContainerTarget:
+    """A container of podman or docker; commands run as its root."""
+
+    environment = Environment.CONTAINER
+
+    def __init__(self, engine: Engine, container: str, name: str, *, run: str | None, keep: bool, say: Callable[[str], None]) -> None:
+        """Take a container that exists; use `start` or `attach`. `run` names the run that owns it, None for somebody else's."""
+        self.engine = engine
+        self.name = name
+        self._container = container
+        self._run = run
+        self._keep = keep
+        self._say = say
+        self._facts: dict[str, str] = {}
+        self._closed = False
+        self._shell = PersistentShell(
+            [*engine.command, "exec", "-i", "--user=0", container, "/bin/bash", "--noprofile", "--norc"], name=f"container {name}"
+        )
+
+    @classmethod
+    def start(
+        cls,
+        engine: Engine,
+        image: str,
+        *,
+        name: str | None = None,
+        keep: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Self:
+        """Start a container of `image` and wait until its systemd is up, or without one where it cannot boot.
+
+        Removes what crashed runs left behind. Raises ImageError when the image is missing, EngineError when no container starts.
+        """
+        with suppress(UnreachableError):  # what it cannot remove it has said; the start then says why the engine does not answer
+            leftovers.sweep(engine, say)
+        name = name or f"harness-{secrets.token_hex(4)}"
+        image_id = identify(engine, image)
+        memory = boot.Memory(engine, image_id)
+        reason = ""
+        for mode in memory.order(boot.modes(engine)):
+            started = time.monotonic()
+            target = cls._create(engine, image, name, mode, keep=keep, say=say)
+            try:
+                target._wait(mode)
+                target._facts |= {"image": image, "image_id": image_id, "init": mode.init}
+                say(f"container {name} is up after {time.monotonic() - started:.1f} s ({target._facts['system']})")
+            except boot.BootError as error:
+                reason = str(error)
+                target._remove()
+                say(f"{mode.name}: {reason}; trying another way")
+                continue
+            except BaseException:
+                target._remove()
+                raise
+            memory.keep(mode)
+            return target
+        message = f"no container of {image} comes up: {reason}"
+        raise EngineError(message, hint=f"try `{engine.name} run --rm -it {image} /bin/bash`")
+
+    @classmethod
+    def _create(cls, engine: Engine, image: str, name: str, mode: boot.Mode, *, keep: bool, say: Callable[[str], None]) -> Self:
+        """Create and start the container; what is remembered of the engine is tried anew once when it no longer holds."""
+        run = secrets.token_hex(16)
+        labels = [f"--label={key}={value}" for key, value in leftovers.labels(run, keep=keep).items()]
+        options = [f"--name={name}", "--pull=never", "--user=0", f"--hostname={name[:63]}", *labels, *mode.options]
+        leftovers.watch(engine, run)
+        try:
+            try:
+                container = launch(engine, image, options, mode)
+            except EngineError as error:
+                if error.hint or type(error) is not EngineError:
+                    raise
+                leftovers.remove(engine, run)
+                renewed = engines.renew(engine, say)
+                if renewed == engine:
+                    raise
+                engine = renewed
+                leftovers.watch(engine, run)
+                container = launch(engine, image, options, mode)
+        except BaseException:
+            leftovers.remove(engine, run)
+            leftovers.unwatch(run)
+            raise
+        return cls(engine, container, name, run=run, keep=keep, say=say)
+
+    @classmethod
+    def attach(cls, engine: Engine, name: str) -> Self:
+        """Use a container that runs already, and leave it as it is. Raises TargetError when it does not run."""
+        entry = inspect(engine, name)
+        state = entry["State"]
+        if not state.get("Running") or state.get("Paused"):
+            status = state.get("Status", "not running")
+            message = f"container {name} is {status}"
+            raise TargetError(message, hint=f"`{engine.name} {'unpause' if state.get('Paused') else 'start'} {name}`")
+        target = cls(engine, entry["Id"], name, run=None, keep=True, say=lambda _: None)
+        target._facts |= {"image": str(entry.get("ImageName") or entry["Config"].get("Image", "")), "image_id": str(entry["Image"])}
+        target._look()
+        return target
+
+    @property
+    def uri(self) -> str:
+        """`podman://NAME` or `docker://NAME`."""
+        return f"{self.engine.name}://{self.name}"
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Engine, version, runtime, cgroup layout, limits, image, init system, kernel, and whether net.* sysctls can be written."""
+        engine = self.engine
+        return {
+            "engine": engine.name,
+            "engine_version": engine.version,
+            "runtime": engine.runtime or "default",
+            "cgroup": engine.cgroup,
+            "limits": ", ".join(engine.limits) or "default",
+            "network": engine.network or "default",
+            **self._facts,
+        }
+
+    def run(
+        self,
+        command: str,
+        *,
+        stdin: bytes | None = None,
+        timeout: float | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+    ) -> Completed:
+        """See Target."""
+        try:
+            return self._shell.run(command, stdin=stdin, timeout=timeout, on_line=on_line)
+        except TargetError as error:
+            raise self._explained(error) from error
+
+    def put(self, data: bytes, path: str, *, mode: int = 0o600) -> None:
+        """See Target."""
+        files.put(self, data, path, mode)
+
+    def get(self, path: str) -> bytes:
+        """See Target."""
+        return files.get(self, path)
+
+    def restart(self) -> None:
+        """Stop and start the container, as a reboot: /run and /tmp are empty again, the net.* sysctls come from /etc/sysctl.d."""
+        writable = self._facts.get("net_sysctls") == "writable"
+        self._shell.reopen()
+        self.engine.call("restart", "-t", str(STOP_SECONDS), self._container, timeout=START_SECONDS)
+        try:
+            self._facts["system"] = boot.wait(self)
+        except boot.BootError as error:
+            message = f"container {self.name} does not come up after a restart: {error}"
+            raise TargetError(message) from error
+        if writable:
+            self._open_net_sysctls()
+
+    def close(self) -> None:
+        """See Target. A container that cannot be removed is told, with the command that removes it."""
+        if self._closed:
+            return
+        self._shell.close()
+        if self._keep:
+            self._closed = True
+            if self._run is not None:
+                leftovers.unwatch(self._run)
+        else:
+            self._remove()
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+    def proxy_command(self) -> list[str]:
+        """Return a command whose standard input and output are connected to TCP port 22 inside the container."""
+        return [*self.engine.command, "exec", "-i", "--user=0", self._container, "/bin/bash", "--noprofile", "--norc", "-c", PROXY]
+
+    def _remove(self) -> None:
+        self._closed = True
+        self._shell.close()
+        if self._run is None:
+            return
+        if leftovers.remove(self.engine, self._run):
+            leftovers.unwatch(self._run)
+        else:
+            self._say(f"container {self.name} could not be removed; try `{self.engine.name} rm -f {self.name}`")
+
+    def _wait(self, mode: boot.Mode) -> None:
+        """Wait for the system inside, and prepare what a container can have of net.* sysctls."""
+        self._facts["system"] = boot.wait(self) if mode.init == "systemd" else boot.answer(self)
+        self._open_net_sysctls()
+        self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
+
+    def _look(self) -> None:
+        """Find out the facts of a container that somebody else started."""
+        self._facts["init"] = "systemd" if self.run("cat /proc/1/comm", timeout=boot.QUESTION_SECONDS).out.strip() == "systemd" else "none"
+        self._facts["system"] = boot.state(self) if self._facts["init"] == "systemd" else "running without systemd"
+        self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
+        self._facts["net_sysctls"] = "writable" if boot.net_writable(self) else "read-only"
+
+    def _open_net_sysctls(self) -> None:
+        reason = boot.open_net_sysctls(self, self.engine, self._container)
+        self._facts["net_sysctls"] = "writable" if reason is None else f"read-only: {reason}"
+        if reason is not None:
+            self._say(f"net.* sysctls stay read-only in this container: {reason}")
+
+    def ended(self) -> str | None:
+        """Say how the container ended, with its last words; None while it runs."""
+        try:
+            state = inspect(self.engine, self._container)["State"]
+        except UnreachableError:
+            return "was removed"
+        if state.get("Running"):
+            return None
+        log = self.engine.call("logs", "--tail", "5", self._container, timeout=20, check=False)
+        lines = [line.strip() for line in (log.stdout + log.stderr).decode("utf-8", "replace").splitlines() if line.strip()]
+        memory = ", out of memory" if state.get("OOMKilled") else ""
+        return f"ended (exit code {state.get('ExitCode')}{memory})" + (f", last lines: {' | '.join(lines[-5:])}" if lines else "")
+
+    def _explained(self, error: TargetError) -> TargetError:
+        """Say that the container ended, when that is why the shell ended."""
+        how = None if self._closed else self.ended()
+        if how is None:
+            return error
+        return TargetError(f"container {self.name} {how}; {error.message}", hint=f"`{self.engine.name} logs {self.name}` where it is kept")
+
+
+def open_uri(uri: str) -> ContainerTarget:
+    """Open `podman://NAME` or `docker://NAME`."""
+    scheme, _, name = uri.partition("://")
+    if not name or "/" in name:
+        message = f"{uri} does not name a container"
+        raise UsageError(message, hint=f"write {scheme}://NAME")
+    return ContainerTarget.attach(engines.locate(scheme), name)
+
+
+def launch(engine: Engine, image: str, options: list[str], mode: boot.Mode) -> str:
+    """Run the container in the background and return its id."""
+    arguments = ["run", "-d", *engine.run_options, *options, f"--entrypoint={mode.command[0]}", image, *mode.command[1:]]
+    completed = engine.call(*arguments, timeout=START_SECONDS, check=False)
+    if completed.returncode == 0:
+        return completed.stdout.decode().split()[-1]
+    refusal = engine.refusal("run", completed.stderr)
+    if any(text in refusal.message for text in ("no such file or directory", "executable file")) and mode.command[0] in refusal.message:
+        message = f"{image} has no {mode.command[0]}"
+        raise boot.BootError(message)
+    raise refusal
+
+
+def identify(engine: Engine, image: str) -> str:
+    """Return the id of a local image. Raises ImageError when it is not there."""
+    completed = engine.call("image", "inspect", "--format", "{{.Id}}", image, timeout=60, check=False)
+    if completed.returncode != 0:
+        refusal = engine.refusal("image", completed.stderr)
+        if "cannot connect" in refusal.message.lower():
+            raise refusal
+        message = f"there is no image {image}"
+        raise ImageError(message, hint=f"`{engine.name} images` lists what is there")
+    return completed.stdout.decode().strip()
+
+
+def inspect(engine: Engine, name: str) -> dict[str, Any]:
+    """Return what the engine knows of a container. Raises TargetError when there is none."""
+    completed = engine.call("inspect", "--type", "container", name, timeout=30, check=False)
+    entries: list[dict[str, Any]] = []
+    with suppress(ValueError):
+        entries = json.loads(completed.stdout or b"[]")
+    if completed.returncode != 0 or not entries:
+        reason = engines.last_words(completed.stderr)
+        if "cannot connect" in reason.lower():
+            raise engine.refusal("inspect", completed.stderr)
+        message = f"there is no container {name}"
+        raise TargetError(message, hint=f"`{engine.name} ps -a` lists the containers")
+    return entries[0]
