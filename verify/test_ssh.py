@@ -142,7 +142,12 @@ def test_allow_groups(host: Host, parameters: Parameters) -> None:
     expect("allowgroups", groups or None, within=wanted)
     theirs = host.run("id -Gn ec2-user")
     if theirs.rc == 0:
-        expect("groups of ec2-user that may log in", [group for group in theirs.stdout.split() if group in groups], that=bool, expected="one at least")
+        expect(
+            "groups of ec2-user that may log in",
+            [group for group in theirs.stdout.split() if group in groups],
+            that=bool,
+            expected="one at least",
+        )
 
 
 @rule("ssh-match-exceptions")

@@ -25,13 +25,17 @@ trap tidy EXIT
 # sshd judges a file only when it has a host key; before the first boot there is none, so it gets one that never stays.
 key_options=()
 lend_key() {
-	local key
+	local key found=
+	command -v sshd >/dev/null 2>&1 || die "there is no sshd: install openssh-server"
 	scratch=$(mktemp -d)
 	for key in /etc/ssh/ssh_host_*_key; do
-		[[ -s $key ]] && return 0
+		if [[ -s $key ]]; then found=yes; fi
 	done
-	ssh-keygen -q -t ecdsa -N '' -f "$scratch/key" || die "ssh-keygen made no key"
-	key_options=(-h "$scratch/key")
+	if [[ -z $found ]]; then
+		ssh-keygen -q -t ecdsa -N '' -f "$scratch/key" || die "ssh-keygen made no key"
+		key_options=(-h "$scratch/key")
+	fi
+	accepts '' || die "sshd does not take even an empty configuration: $(sshd_on -t -f "$scratch/probe" 2>&1 | head -n 1)"
 }
 
 sshd_on() { # ARGUMENTS…: sshd with a host key
@@ -70,6 +74,10 @@ commas() { # LIST: words between commas or blanks, joined by one comma
 
 # One line per setting: RULE KEYWORD VALUE.
 settings() {
+	local ciphers macs methods
+	ciphers=$(known Ciphers "$ssh_ciphers")
+	macs=$(known MACs "$ssh_macs")
+	methods=$(known KexAlgorithms "$ssh_kex_algorithms")
 	cat <<-END
 		ssh-root-login PermitRootLogin no
 		ssh-password-authentication PasswordAuthentication no
@@ -97,9 +105,9 @@ settings() {
 		ssh-pam UsePAM yes
 		ssh-log-level LogLevel $ssh_log_level
 		ssh-banner Banner /etc/issue.net
-		ssh-ciphers Ciphers $(known Ciphers "$ssh_ciphers")
-		ssh-macs MACs $(known MACs "$ssh_macs")
-		ssh-kex-algorithms KexAlgorithms $(known KexAlgorithms "$ssh_kex_algorithms")
+		ssh-ciphers Ciphers $ciphers
+		ssh-macs MACs $macs
+		ssh-kex-algorithms KexAlgorithms $methods
 		ssh-allow-groups AllowGroups $(commas "$ssh_allow_groups" | tr , ' ')
 	END
 }
@@ -245,10 +253,12 @@ cleared_dropin() { # NAME FILE
 	fi
 }
 
-# The main file without what we set, and with the one line that cloud-init looks for, before the first Match.
+# The main file without what we set, and with the one line that cloud-init looks for, before the first Match. The drop-ins
+# cannot be included inside a Match block: what we write there is not allowed in one.
 with_password_line() { # FILE
-	cleared "$1" | awk '
+	cleared "$1" | awk -v all="$folder/*.conf" '
 		{ word = tolower($1) }
+		word == "include" && $2 == all && done { next }
 		word == "match" && !done { print "PasswordAuthentication no"; done = 1 }
 		{ print }
 		END { if (!done) print "PasswordAuthentication no" }
@@ -266,11 +276,20 @@ apply_config() {
 	elif write_main_only; then
 		did=yes
 	fi
+	sshd_on -t >"$scratch/said" 2>&1 || die "sshd refuses its configuration: $(head -n 1 "$scratch/said")"
 	if [[ -n $did ]]; then
-		sshd_on -t >"$scratch/said" 2>&1 || die "sshd refuses its configuration: $(head -n 1 "$scratch/said")"
 		after=$(effective ec2-user)
 		tell_changes "$before" "$after"
-		if is_booted && systemctl -q is-active -- sshd.service; then systemctl reload -- sshd.service; fi
+		reload
+	fi
+}
+
+reload() { # a daemon that runs takes the new text; one without a host key would end instead
+	is_booted && systemctl -q is-active -- sshd.service || return 0
+	if ((${#key_options[@]})); then
+		note "sshd keeps its configuration until it starts anew: there is no host key yet"
+	else
+		systemctl reload -- sshd.service || die "sshd does not reload: systemctl status sshd"
 	fi
 }
 
@@ -312,7 +331,6 @@ apply_cloud_init() {
 }
 
 apply() {
-	command -v sshd >/dev/null 2>&1 || die "there is no sshd: install openssh-server"
 	lend_key
 	settings >"$scratch/settings"
 	apply_config
@@ -323,7 +341,6 @@ apply() {
 
 check() {
 	local now rule keyword value file path
-	command -v sshd >/dev/null 2>&1 || die "there is no sshd: install openssh-server"
 	lend_key
 	settings >"$scratch/settings"
 	now=$(effective ec2-user)
