@@ -65,13 +65,19 @@ def settings_from(config: Path | None, var: Sequence[str] | None, var_file: Sequ
     """Load the configuration as the common options say."""
     from harness import config as configuration
 
-    variables: dict[str, str] = {}
-    for pair in var or ():
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"--var {pair} is not NAME=VALUE")
-        variables[name.strip()] = value
+    variables = pairs(var, "--var")
     return configuration.load(config, variables=variables, var_files=tuple(var_file or ()), environ=os.environ, cwd=Path.cwd())
+
+
+def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Read the values of an option that takes NAME=VALUE."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"{option} {text} is not NAME=VALUE")
+        found[name.strip()] = value
+    return found
 
 
 @app.command()
@@ -184,12 +190,16 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write harness.hcl
 
 @toe_app.command("validate")
 def toe_validate(documents: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Component documents.")]) -> None:
-    """Check component documents without running them."""
+    """Check component documents without running them; every mistake with its line. Exit 2: a document is wrong."""
     from harness import toe
 
-    for path in documents:
-        toe.load(path)
-        sys.stdout.write(f"{path}: valid\n")
+    found = toe.validate_files(documents)
+    for validation in found:
+        for problem in validation.problems:
+            sys.stdout.write(f"{problem.error()}\n" + (f"  hint: {problem.hint}\n" if problem.hint else ""))
+        if not validation.problems:
+            sys.stdout.write(f"{validation.path}: valid\n")
+    raise typer.Exit(2 if any(validation.problems for validation in found) else 0)
 
 
 @toe_app.command("run")
@@ -198,25 +208,20 @@ def toe_run(
     *,
     target: Annotated[str, typer.Option("--target", metavar="URI", help="podman://NAME, docker://NAME or local://.")],
     phases: Annotated[str, typer.Option("--phases", "-p", metavar="A,B", help="Phases to run; default: all of them.")] = "",
-    parameter: Annotated[list[str] | None, typer.Option("--parameters", metavar="NAME=VALUE", help="A value; may be repeated.")] = None,
-    log_directory: Annotated[Path, typer.Option("--log-directory", "-l", metavar="DIR", help="Where the log folder goes.")] = Path(),
+    parameters: Annotated[list[str] | None, typer.Option("--parameters", metavar="NAME=VALUE", help="A value; may be repeated.")] = None,
+    log_directory: Annotated[Path, typer.Option("--log-directory", "-l", metavar="DIR", help="Where the log folders go.")] = Path(),
     quiet: Quiet = False,
 ) -> None:
     """Run component documents as AWSTOE does, and print its summary as JSON. Exit 1: a document failed."""
     from harness import console, targets, toe
 
-    values = dict(pair.partition("=")[::2] for pair in parameter or ())
+    values = pairs(parameters, "--parameters")
     say = console.Progress(quiet=quiet, verbose=True)
-    parsed = [toe.load(path) for path in documents]
-    failed = False
     with targets.open_target(target) as opened:
         runner = toe.Runner(opened, log_directory, say, on_line=say.line)
-        for document in parsed:
-            chosen = tuple(filter(None, phases.split(","))) or None
-            outcome = runner.run(document, phases=chosen, parameters=values)
-            sys.stdout.write(json.dumps(outcome.summary(), indent=2) + "\n")
-            failed = failed or outcome.failed_step is not None
-    raise typer.Exit(1 if failed else 0)
+        summary = toe.run_files(runner, documents, phases=tuple(filter(None, phases.split(","))), parameters=values)
+    sys.stdout.write(json.dumps(summary.as_json(), indent=2) + "\n")
+    raise typer.Exit(summary.exit_code)
 
 
 def version(wanted: bool) -> None:

@@ -54,12 +54,16 @@ class Evidence:
         """Where the component runner writes its logs."""
         return self.folder / "logs"
 
+    @property
+    def documents_folder(self) -> Path:
+        """Where the component documents are kept."""
+        return self.folder / "documents"
+
     def documents(self, rendered: Iterable[Rendered]) -> None:
         """Keep the very bytes that run."""
-        folder = self.folder / "documents"
-        folder.mkdir(exist_ok=True)
+        self.documents_folder.mkdir(exist_ok=True)
         for document in rendered:
-            (folder / document.file_name).write_bytes(document.data)
+            (self.documents_folder / document.file_name).write_bytes(document.data)
 
     def capture(self, records: Iterable[object]) -> None:
         """Keep every command that the suites asked and its answer, compressed, secrets blotted out."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.catalog import Baseline, Catalog
     from harness.components import Rendered
-    from harness.config.settings import Build, Settings
+    from harness.config.settings import Build, Settings, Source
     from harness.console import Progress
     from harness.evidence import Evidence
     from harness.images.base import BaseImage
@@ -48,6 +48,7 @@ class Opened:
     """A target that is ready, and what it was made from."""
 
     target: Target
+    source: Source | None
     base: BaseImage | None
     baseline: Baseline
 
@@ -60,9 +61,9 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
     content = catalog.load()
     for rule in options.rules:
         content.rule(rule)
-    build = chosen_build(settings)
     started = datetime.now(UTC)
     with opened(settings, options, content, say) as place:
+        build = chosen_build(settings, place.source)
         rendered = () if options.as_is else documents(content, place.baseline, build)
         kept = evidence.Evidence.open(options.evidence, evidence.run_id(place.baseline.name, started))
         say(f"evidence goes to {kept.folder}")
@@ -124,16 +125,16 @@ def opened(settings: Settings, options: Options, content: Catalog, say: Progress
 
     if options.target is not None and "://" in options.target:
         with targets.open_target(options.target) as target:
-            yield Opened(target, None, detected(target, content))
+            yield Opened(target, None, None, detected(target, content))
         return
     source = settings.source(options.target)
     baseline = content.baseline(source.baseline)
-    found = engine.find(source.engine)
+    found = engine.find(source.engine, say=say)
     say(f"engine {found.name} {found.version}")
     base = images.ensure(options.base, source, found, say)
     say(f"base {base.label}: {base.why}")
     with ContainerTarget.start(found, base.reference, keep=options.keep, say=say) as target:
-        yield Opened(target, base, baseline)
+        yield Opened(target, source, base, baseline)
 
 
 def detected(target: Target, content: Catalog) -> Baseline:
@@ -148,9 +149,10 @@ def detected(target: Target, content: Catalog) -> Baseline:
     )
 
 
-def chosen_build(settings: Settings) -> Build | None:
-    """Return the build whose components are run: the only one, or the first."""
-    return settings.builds[0] if settings.builds else None
+def chosen_build(settings: Settings, source: Source | None) -> Build | None:
+    """Return the build whose components harden a source: the first that names it; for a target by URI the first of all."""
+    builds = settings.builds if source is None else settings.builds_of(source)
+    return builds[0] if builds else None
 
 
 def overrides_of(build: Build | None) -> dict[str, str]:
@@ -183,11 +185,11 @@ def hardened(target: Target, rendered: Sequence[Rendered], kept: Evidence, say: 
     """Run every document's build and validate phases, then the build phases again: a good document changes nothing twice."""
     runner = toe.Runner(target, kept.logs, say, on_line=say.line)
     ran: list[DocumentRun] = []
-    loaded = [(document, toe.load(document.data.decode(), name=document.file_name)) for document in rendered]
+    loaded = [(document, toe.load(document.data, name=kept.documents_folder / document.file_name)) for document in rendered]
     for document, parsed in loaded:
         outcome = runner.run(parsed, phases=("build", "validate"), parameters=document.parameters)
         refuse_failure(document.name, outcome)
-        ran.append(DocumentRun(document.name, document.sha256, outcome.status, changes_in(outcome), None))
+        ran.append(DocumentRun(document.name, document.sha256, outcome.status.value, changes_in(outcome), None))
     for index, (document, parsed) in enumerate(loaded):
         say(f"{document.name} again: a second run must change nothing")
         outcome = runner.run(parsed, phases=("build",), parameters=document.parameters)
@@ -198,7 +200,7 @@ def hardened(target: Target, rendered: Sequence[Rendered], kept: Evidence, say: 
 
 def changes_in(outcome: toe.DocumentOutcome) -> int:
     """Count what the scripts say they changed."""
-    return sum(line.startswith("changed ") for step in outcome.steps for line in step.stdout.splitlines())
+    return sum(1 for _ in outcome.lines("changed "))
 
 
 def refuse_failure(name: str, outcome: toe.DocumentOutcome) -> None:
@@ -206,9 +208,9 @@ def refuse_failure(name: str, outcome: toe.DocumentOutcome) -> None:
     step = outcome.failed_step
     if step is None:
         return
-    last = [line for line in (step.stdout + "\n" + step.stderr).splitlines() if line.strip()]
+    last = [line for line in step.tail() if line.strip()]
     raise BuildError(
-        f"{name}: phase {step.phase}, step {step.name} failed: {step.failure}",
+        f"{name}: phase {step.phase}, step {step.name}: {step.message}",
         hint=f"last output: {last[-1]}" if last else "run again with --verbose --keep to look at it",
     )
 
