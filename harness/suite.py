@@ -18,7 +18,7 @@ import pytest
 from harness.model import Observation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "CannotTell",
@@ -39,6 +39,7 @@ __all__ = [
     "sysctl",
     "texts",
     "unit",
+    "units",
 ]
 
 Host: TypeAlias = Any
@@ -272,6 +273,18 @@ def unit(host: Host, name: str) -> Unit:
     text = ask(host, "systemctl show -p LoadState -p ActiveState -p UnitFileState -- %s", name)
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     return Unit(load=values["LoadState"], active=values["ActiveState"], file=values["UnitFileState"])
+
+
+def units(host: Host, names: Sequence[str]) -> Mapping[str, Unit]:
+    """Ask systemd for many units at once. Raises CannotTell where systemd does not answer for each of them."""
+    text = ask(host, "systemctl show -p LoadState -p ActiveState -p UnitFileState -- " + " ".join(["%s"] * len(names)), *names)
+    blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")]
+    if len(blocks) != len(names):
+        raise CannotTell(f"systemctl answered for {len(blocks)} of {len(names)} units")
+    return {
+        name: Unit(load=each["LoadState"], active=each["ActiveState"], file=each["UnitFileState"])
+        for name, each in zip(names, blocks, strict=True)
+    }
 
 
 def sysctl(host: Host, key: str) -> str | None:
