@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.errors import DocumentError, Location
 from harness.toe import tree
-from harness.toe.actions.base import did_you_mean
+from harness.toe.actions.base import closest, did_you_mean
 from harness.toe.document import BUILDING, MAX_BYTES, TESTING, Constant, Document, Parameter, Phase, Problem
 from harness.toe.expressions import NAME, has_reference
 from harness.toe.reading_steps import StepReader
@@ -88,14 +88,15 @@ class Findings:
         return tuple(sorted(self.problems, key=lambda problem: problem.at.line or 0))
 
     def keys(self, entries: Entries, what: str, allowed: Iterable[str], required: Iterable[str] = ()) -> None:
-        """Note unknown and missing keys."""
-        allowed = tuple(allowed)
+        """Note unknown and missing keys; a key that was misspelled is not missing as well."""
+        allowed, meant = tuple(allowed), set[str]()
         for key in entries.entries:
             if key.text not in allowed:
+                meant.add(closest(key.text, allowed) or "")
                 hint = did_you_mean(key.text, allowed) or f"known keys: {', '.join(allowed)}"
                 self.add(key.line, f"{what} has no key `{key.text}`", hint)
         for name in required:
-            if name not in entries.names:
+            if name not in entries.names and name not in meant:
                 self.add(entries.line, f"{what} needs the key `{name}`")
 
     def text(self, entries: Entries, key: str, what: str) -> str | None:

@@ -110,22 +110,28 @@ def key_of(field: Field[Any]) -> str:
 
 def shape_mistakes(action: type[Action], given: Mapping[str, Plain]) -> Iterator[InputError]:
     """List keys that the action does not know, and those that it misses."""
-    known = action.keys()
+    known, meant = action.keys(), set[str]()
     for key in given:
         if key not in known:
-            yield InputError(
-                f"{action.__name__} has no input `{key}`", key, did_you_mean(key, known) or f"inputs: {', '.join(known) or 'none'}"
-            )
+            meant.add(closest(key, known) or "")
+            hint = did_you_mean(key, known) or f"inputs: {', '.join(known) or 'none'}"
+            yield InputError(f"{action.__name__} has no input `{key}`", key, hint)
     for key in action.required():
-        if key not in given:
+        if key not in given and key not in meant:
             yield InputError(f"{action.__name__} needs the input `{key}`")
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Find the name that was probably meant."""
+    choices = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), choices, n=1, cutoff=0.6)
+    return choices[close[0]] if close else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Offer the name that was probably meant."""
-    choices = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), choices, n=1, cutoff=0.6)
-    return f"did you mean `{choices[close[0]]}`?" if close else None
+    name = closest(word, known)
+    return f"did you mean `{name}`?" if name else None
 
 
 def texts(value: Plain) -> Iterator[str]:
