@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from harness import engine_trial
-from harness.errors import TargetError, UnreachableError
+from harness.errors import TargetError
 from harness.targets.base import CommandTimeout
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from harness import engine as engines
@@ -33,19 +34,31 @@ wait $down
 # Whichever side ends first ends the other. SSH never closes one direction only.
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A container that is to be started."""
+
+    engine: Engine
+    image: str
+    name: str
+    keep: bool
+    say: Callable[[str], None]
+    run: str = field(default_factory=lambda: secrets.token_hex(16))
+    """The label by which it is found and removed, in whatever state it is."""
+
+
 class ContainerTarget:
     """A container of podman or docker; commands run as its root."""
 
     environment = Environment.CONTAINER
 
-    def __init__(self, engine: Engine, container: str, name: str, *, run: str | None, keep: bool, say: Callable[[str], None]) -> None:
-        """Take a container that exists; use `start` or `attach`. `run` names the run that owns it, None for somebody else's."""
+    def __init__(self, engine: Engine, container: str, name: str, order: Order | None = None) -> None:
+        """Take a container that exists; use `start` or `attach`. Without an order it is somebody else's and is never removed."""
         self.engine = engine
         self.name = name
         self._container = container
-        self._run = run
-        self._keep = keep
-        self._say = say
+        self._order = order
+        self._say: Callable[[str], None] = order.say if order else lambda _: None
         self._facts: dict[str, str] = {}
         self._closed = False
         self._shell = PersistentShell(
@@ -66,57 +79,54 @@ class ContainerTarget:
 
         Removes what crashed runs left behind. Raises ImageError when the image is missing, EngineError when no container starts.
         """
-        with suppress(UnreachableError):  # what it cannot remove it has said; the start then says why the engine does not answer
-            leftovers.sweep(engine, say)
-        name = name or f"harness-{secrets.token_hex(4)}"
         image_id = identify(engine, image)
+        with suppress(UnreachableError):  # the start itself will say why the engine does not answer
+            leftovers.sweep(engine, say)
         memory = boot.Memory(engine, image_id)
         reason = ""
         for mode in memory.order(boot.modes(engine)):
-            started = time.monotonic()
-            target = cls._create(engine, image, name, mode, keep=keep, say=say)
+            order = Order(engine, image, name or f"harness-{secrets.token_hex(4)}", keep, say)
             try:
-                target._wait(mode)
-                target._facts |= {"image": image, "image_id": image_id, "init": mode.init}
-                say(f"container {name} is up after {time.monotonic() - started:.1f} s ({target._facts['system']})")
+                target = cls.of(order, mode)
+                target.come_up(mode, {"image": image, "image_id": image_id, "init": mode.init})
             except boot.BootError as error:
                 reason = str(error)
-                target._remove()
                 say(f"{mode.name}: {reason}; trying another way")
                 continue
-            except BaseException:
-                target._remove()
-                raise
             memory.keep(mode)
             return target
         message = f"no container of {image} comes up: {reason}"
         raise EngineError(message, hint=f"try `{engine.name} run --rm -it {image} /bin/bash`")
 
     @classmethod
-    def _create(cls, engine: Engine, image: str, name: str, mode: boot.Mode, *, keep: bool, say: Callable[[str], None]) -> Self:
-        """Create and start the container; what is remembered of the engine is tried anew once when it no longer holds."""
-        run = secrets.token_hex(16)
-        labels = [f"--label={key}={value}" for key, value in leftovers.labels(run, keep=keep).items()]
-        options = [f"--name={name}", "--pull=never", "--user=0", f"--hostname={name[:63]}", *labels, *mode.options]
-        leftovers.watch(engine, run)
+    def of(cls, order: Order, mode: boot.Mode) -> Self:
+        """Create and start a container. What is remembered of the engine is tried anew once when it does not hold any more."""
+        leftovers.watch(order.engine, order.run)
         try:
             try:
-                container = launch(engine, image, options, mode)
+                return cls(order.engine, launch(order.engine, order, mode), order.name, order)
             except EngineError as error:
-                if error.hint or type(error) is not EngineError:
+                if error.hint or (engine := engines.renew(order.engine, order.say)) == order.engine:
                     raise
-                leftovers.remove(engine, run)
-                renewed = engines.renew(engine, say)
-                if renewed == engine:
-                    raise
-                engine = renewed
-                leftovers.watch(engine, run)
-                container = launch(engine, image, options, mode)
+                leftovers.remove(order.engine, order.run)
+                return cls(engine, launch(engine, order, mode), order.name, order)
         except BaseException:
-            leftovers.remove(engine, run)
-            leftovers.unwatch(run)
+            leftovers.remove(order.engine, order.run)
+            leftovers.unwatch(order.run)
             raise
-        return cls(engine, container, name, run=run, keep=keep, say=say)
+
+    def come_up(self, mode: boot.Mode, facts: Mapping[str, str]) -> None:
+        """Wait for the system inside, and prepare what a container can have of net.* sysctls; a container that fails is removed."""
+        began = time.monotonic()
+        try:
+            self._facts |= facts
+            self._facts["system"] = boot.wait(self) if mode.init == "systemd" else boot.answer(self)
+            self._open_net_sysctls()
+            self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
+        except BaseException:
+            self._remove()
+            raise
+        self._say(f"container {self.name} is up after {time.monotonic() - began:.1f} s ({self._facts['system']})")
 
     @classmethod
     def attach(cls, engine: Engine, name: str) -> Self:
@@ -127,9 +137,8 @@ class ContainerTarget:
             status = state.get("Status", "not running")
             message = f"container {name} is {status}"
             raise TargetError(message, hint=f"`{engine.name} {'unpause' if state.get('Paused') else 'start'} {name}`")
-        target = cls(engine, entry["Id"], name, run=None, keep=True, say=lambda _: None)
-        target._facts |= {"image": str(entry.get("ImageName") or entry["Config"].get("Image", "")), "image_id": str(entry["Image"])}
-        target._look()
+        target = cls(engine, entry["Id"], name)
+        target.look({"image": str(entry.get("ImageName") or entry["Config"].get("Image", "")), "image_id": str(entry["Image"])})
         return target
 
     @property
@@ -179,7 +188,7 @@ class ContainerTarget:
         self._shell.reopen()
         self.engine.call("restart", "-t", str(STOP_SECONDS), self._container, timeout=START_SECONDS)
         try:
-            self._facts["system"] = boot.wait(self)
+            self._facts["system"] = boot.wait(self) if self._facts["init"] == "systemd" else boot.answer(self)
         except boot.BootError as error:
             message = f"container {self.name} does not come up after a restart: {error}"
             raise TargetError(message) from error
@@ -190,13 +199,12 @@ class ContainerTarget:
         """See Target. A container that cannot be removed is told, with the command that removes it."""
         if self._closed:
             return
-        self._shell.close()
-        if self._keep:
-            self._closed = True
-            if self._run is not None:
-                leftovers.unwatch(self._run)
-        else:
+        if self._order is None or not self._order.keep:
             self._remove()
+            return
+        self._closed = True
+        self._shell.close()
+        leftovers.unwatch(self._order.run)
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -210,28 +218,24 @@ class ContainerTarget:
         """Return a command whose standard input and output are connected to TCP port 22 inside the container."""
         return [*self.engine.command, "exec", "-i", "--user=0", self._container, "/bin/bash", "--noprofile", "--norc", "-c", PROXY]
 
+    def look(self, facts: Mapping[str, str]) -> None:
+        """Find out the facts of a container that somebody else started, without changing anything in it."""
+        systemd = self.run("cat /proc/1/comm", timeout=boot.QUESTION_SECONDS).out.strip() == "systemd"
+        self._facts |= facts
+        self._facts["init"] = "systemd" if systemd else "none"
+        self._facts["system"] = boot.state(self) if systemd else "running without systemd"
+        self._facts["net_sysctls"] = "writable" if boot.net_writable(self) else "read-only"
+        self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
+
     def _remove(self) -> None:
         self._closed = True
         self._shell.close()
-        if self._run is None:
+        if self._order is None:
             return
-        if leftovers.remove(self.engine, self._run):
-            leftovers.unwatch(self._run)
+        if leftovers.remove(self.engine, self._order.run):
+            leftovers.unwatch(self._order.run)
         else:
             self._say(f"container {self.name} could not be removed; try `{self.engine.name} rm -f {self.name}`")
-
-    def _wait(self, mode: boot.Mode) -> None:
-        """Wait for the system inside, and prepare what a container can have of net.* sysctls."""
-        self._facts["system"] = boot.wait(self) if mode.init == "systemd" else boot.answer(self)
-        self._open_net_sysctls()
-        self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
-
-    def _look(self) -> None:
-        """Find out the facts of a container that somebody else started."""
-        self._facts["init"] = "systemd" if self.run("cat /proc/1/comm", timeout=boot.QUESTION_SECONDS).out.strip() == "systemd" else "none"
-        self._facts["system"] = boot.state(self) if self._facts["init"] == "systemd" else "running without systemd"
-        self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
-        self._facts["net_sysctls"] = "writable" if boot.net_writable(self) else "read-only"
 
     def _open_net_sysctls(self) -> None:
         reason = boot.open_net_sysctls(self, self.engine, self._container)
@@ -269,15 +273,17 @@ def open_uri(uri: str) -> ContainerTarget:
     return ContainerTarget.attach(engines.locate(scheme), name)
 
 
-def launch(engine: Engine, image: str, options: list[str], mode: boot.Mode) -> str:
+def launch(engine: Engine, order: Order, mode: boot.Mode) -> str:
     """Run the container in the background and return its id."""
-    arguments = ["run", "-d", *engine.run_options, *options, f"--entrypoint={mode.command[0]}", image, *mode.command[1:]]
+    labels = [f"--label={key}={value}" for key, value in leftovers.labels(order.run, keep=order.keep).items()]
+    options = [f"--name={order.name}", f"--hostname={order.name[:63]}", "--pull=never", "--user=0", *labels, *mode.options]
+    arguments = ["run", "-d", *engine.run_options, *options, f"--entrypoint={mode.command[0]}", order.image, *mode.command[1:]]
     completed = engine.call(*arguments, timeout=START_SECONDS, check=False)
     if completed.returncode == 0:
         return completed.stdout.decode().split()[-1]
     refusal = engine.refusal("run", completed.stderr)
     if any(text in refusal.message for text in ("no such file or directory", "executable file")) and mode.command[0] in refusal.message:
-        message = f"{image} has no {mode.command[0]}"
+        message = f"{order.image} has no {mode.command[0]}"
         raise boot.BootError(message)
     raise refusal
 

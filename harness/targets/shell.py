@@ -200,7 +200,7 @@ class Running:
         return told if re.fullmatch(r"[1-9]\d+|[2-9]", told) else ""
 
     def output(self, stream: str) -> bytes:
-        """What has arrived so far."""
+        """Return what has arrived so far."""
         return b"".join(self.frames[stream].pieces)
 
 
@@ -282,24 +282,15 @@ class PersistentShell:
             message = f"{self._name} is closed"
             raise TargetError(message)
         stream = self._open_stream()
-        token = secrets.token_hex(16)
-        frames = {name: Frame(b"\0" + token.encode(), lambda _: None) for name in (OUT, ERR)}
-        deadline = time.monotonic() + START_SECONDS
         try:
-            stream.send(PROLOGUE.format(path=PATH, token=token).encode())
-            while any(frame.start is None for frame in frames.values()):
-                arrived = stream.receive(max(0.0, deadline - time.monotonic()))
-                if not arrived or any(not data for _, data in arrived):
-                    for name, data in arrived:
-                        frames[name].take(data)
-                    reason = stream.ended() + last_line(frames[ERR].stray) if arrived else f"no answer within {START_SECONDS:g} s"
-                    message = f"no shell on {self._name}: {reason}"
-                    raise TargetError(message, hint="the target must run, and have /bin/bash")
-                for name, data in arrived:
-                    frames[name].take(data)
+            reason = greeting(stream)
         except BaseException:
             stream.close()
             raise
+        if reason is not None:
+            stream.close()
+            message = f"no shell on {self._name}: {reason}"
+            raise TargetError(message, hint="the target must run, and have /bin/bash")
         self._stream, self._previous = stream, ""
         return stream
 
@@ -380,6 +371,23 @@ def last_line(data: bytes) -> str:
     lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines() if "level=warning" not in line]
     said = [line for line in lines if line]
     return f": {said[-1][:300]}" if said else ""
+
+
+def greeting(stream: Stream) -> str | None:
+    """Prepare a fresh shell and wait for its first sign. Returns None, or why there is none."""
+    token = secrets.token_hex(16)
+    frames = {name: Frame(b"\0" + token.encode(), lambda _: None) for name in (OUT, ERR)}
+    deadline = time.monotonic() + START_SECONDS
+    stream.send(PROLOGUE.format(path=PATH, token=token).encode())
+    while any(frame.start is None for frame in frames.values()):
+        arrived = stream.receive(max(0.0, deadline - time.monotonic()))
+        for name, data in arrived:
+            frames[name].take(data)
+        if not arrived:
+            return f"no answer within {START_SECONDS:g} s"
+        if any(not data for _, data in arrived):
+            return stream.ended() + last_line(frames[ERR].stray)
+    return None
 
 
 def expected(command: str, on_line: OnLine | None) -> Running:
