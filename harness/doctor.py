@@ -1,4 +1,7 @@
-"""What this machine can run, what it lacks, and the one command that installs it. Only looks, except for containers that crashed runs left."""
+"""What this machine can run, what it lacks, and the one command that installs it.
+
+It only looks, except that it removes the containers which crashed runs left behind.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def examine(*, cache: Path | None = None) -> list[Finding]:
     findings += [kernel(), limits(), disk("cache", cache, CACHE_GIBIBYTES)]
     if used is not None:
         findings += [disk("images", storage(used), STORAGE_GIBIBYTES), left(used)]
-    return findings + [*standin_tools(), *machine(), *install(findings + standin_tools())]
+    return [*findings, *standin_tools(), *machine(), *install(findings)]
 
 
 def interpreter() -> list[Finding]:
@@ -94,7 +97,7 @@ def details(engine: Engine) -> list[Finding]:
     lowered = f"; containers get {', '.join(engine.limits)}" if engine.limits else ""
     return [
         Finding("runtime", "ok", engine.runtime or "the engine's default"),
-        Finding("cgroup", "ok" if engine.cgroup == "v2" else "warn", engine.cgroup, "" if engine.cgroup == "v2" else CGROUP_HINT),
+        Finding("cgroup", "ok", f"{engine.cgroup}{CGROUP_REMARK.get(engine.cgroup, '')}"),
         Finding("container limits", "warn" if lowered else "ok", f"lowered{lowered}" if lowered else "the engine's default"),
         Finding("container network", "ok" if engine.network == "none" else "warn", engine.network or "the engine's default"),
         Finding(
@@ -106,7 +109,10 @@ def details(engine: Engine) -> list[Finding]:
     ]
 
 
-CGROUP_HINT = "containers work; crun refuses a hybrid layout, and old images boot their systemd only on v1 or hybrid"
+CGROUP_REMARK = {
+    "v2": " (systemd 219 of Amazon Linux 2 does not boot on it; such a container is started without systemd)",
+    "hybrid": " (crun refuses it; runc does not)",
+}
 
 
 def kernel() -> Finding:
@@ -116,7 +122,7 @@ def kernel() -> Finding:
 
 def limits() -> Finding:
     """Return how many files a process may open here."""
-    import resource  # noqa: PLC0415 - there is none on Windows
+    import resource
 
     soft, hard = (engine_trial.bounded(value) for value in resource.getrlimit(resource.RLIMIT_NOFILE))
     few = hard < LEAST_FILES
