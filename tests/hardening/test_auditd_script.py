@@ -39,9 +39,8 @@ def test_fresh_machine(machine: Machine, parameters: dict[str, str]) -> None:
 
 def test_settings_that_others_wrote(machine: Machine, parameters: dict[str, str]) -> None:
     """CRLF, a setting twice, a word in upper case that is right, a file that all may read."""
-    machine.sh(
-        "sed -i -e 's/$/\\r/' /etc/audit/auditd.conf; chmod 0666 /etc/audit/auditd.conf; printf 'Num_logs = 2\\nnum_logs = 3\\n' >>/etc/audit/auditd.conf"
-    )
+    machine.sh("sed -i -e 's/$/\\r/' /etc/audit/auditd.conf; chmod 0666 /etc/audit/auditd.conf")
+    machine.sh("printf 'Num_logs = 2\\nnum_logs = 3\\n' >>/etc/audit/auditd.conf")
     broken = machine.script("auditd", "check", parameters)
     assert "auditd-log-count" in broken.rules("fail")
     machine.apply("auditd", parameters)
@@ -74,9 +73,8 @@ def test_a_rule_that_somebody_took_out(machine: Machine, parameters: dict[str, s
 
 
 def test_nothing_is_there(machine: Machine, parameters: dict[str, str]) -> None:
-    machine.sh(
-        "systemctl disable -q auditd; rm -rf /etc/audit/rules.d /etc/audit/audit.rules; chmod 0777 /var/log/audit; chown nobody /var/log/audit"
-    )
+    machine.sh("systemctl disable -q auditd; rm -rf /etc/audit/rules.d /etc/audit/audit.rules")
+    machine.sh("chmod 0777 /var/log/audit; chown nobody /var/log/audit")
     assert "auditd-enabled" in machine.apply("auditd", parameters).changed
     assert machine.sh("stat -c '%a %U' /var/log/audit").strip() == "700 root"
 
