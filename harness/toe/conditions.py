@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from operator import eq, ge, gt, le, lt
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from harness.toe.expressions import ExpressionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +44,20 @@ LOGICAL: Final = frozenset({"and", "or", "not"})
 
 # What Python's expressions have and RE2 refuses: look-around, atomic groups, back references, conditionals.
 _NOT_RE2: Final = re.compile(r"\(\?(?:=|!|<=|<!|>|\(|P=)|(?<!\\)(?:\\\\)*\\[1-9]")
+
+# Python knows no [[:digit:]] and would silently read it as a set of letters.
+_POSIX_CLASSES: Final = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "blank": r"\t ",
+    "digit": "0-9",
+    "lower": "a-z",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\t\n\v\f\r ",
+    "upper": "A-Z",
+    "word": "0-9A-Za-z_",
+    "xdigit": "0-9A-Fa-f",
+}
 
 
 class Branch(StrEnum):
@@ -95,6 +112,7 @@ def evaluate(condition: Condition, resolve: Callable[[str], str], shell: Callabl
     """Evaluate, left to right and no further than needed.
 
     `resolve` puts values in place of references; `shell` runs a read-only command on the target and returns what it printed.
+    Raises what these two raise, and ExpressionError for a pattern that is none.
     """
     if isinstance(condition, Logical):
         results = (evaluate(item, resolve, shell) for item in condition.conditions)
@@ -104,6 +122,8 @@ def evaluate(condition: Condition, resolve: Callable[[str], str], shell: Callabl
         return _hash(HASHES[condition.operator], other, shell) == baseline.strip().lower()
     if question := _question(condition.operator, baseline):
         return shell(f"if {question}; then echo yes; else echo no; fi").strip() == "yes"
+    if condition.operator == "patternMatches" and (problem := pattern_problem(baseline)):
+        raise ExpressionError(problem)
     return compare(condition.operator, baseline, other)
 
 
@@ -134,13 +154,23 @@ def compare(operator: str, baseline: str, value: str) -> bool:
         case "stringEquals":
             return value == baseline
         case "patternMatches":
-            return re.search(baseline, value, re.IGNORECASE) is not None
+            return _compiled(baseline).search(value) is not None
         case "numberEquals":
             return _numbers(eq, value, baseline)
         case _ if operator.startswith("number"):
             return _numbers(_ORDERS[operator.removeprefix("number")], value, baseline)
         case _:
             return _ORDERS[operator.removeprefix("string")](value.casefold(), baseline.casefold())
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Read an expression of RE2 with Python's engine. Raises re.error and OverflowError."""
+    for name, characters in _POSIX_CLASSES.items():
+        pattern = pattern.replace(f"[:{name}:]", characters)
+    with warnings.catch_warnings():
+        # "Possible nested set": what may change its meaning in some later Python has RE2's meaning now.
+        warnings.simplefilter("ignore", FutureWarning)
+        return re.compile(pattern.replace(r"\z", r"\Z"), re.IGNORECASE)
 
 
 def is_number(text: str) -> bool:
@@ -159,7 +189,7 @@ def pattern_problem(pattern: str) -> str | None:
     if found := _NOT_RE2.search(pattern):
         return f"`{found[0]}` is not part of RE2"
     try:
-        re.compile(pattern)
+        _compiled(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         return f"the regular expression cannot be read: {error}"
     return None

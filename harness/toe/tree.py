@@ -19,6 +19,7 @@ MAX_NODES: Final = 50_000
 MAX_DEPTH: Final = 40
 
 QUOTE_HINT: Final = "a value that starts with {{ is a map to YAML; put it in quotes: '{{ name }}'"
+_SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
 _OPENING_REFERENCE: Final = re.compile(r"(?:^|[:\-,\[])\s*\{\{")
 
 
@@ -167,6 +168,8 @@ class _Reader:
             message = "the document is too large or nested too deeply once its aliases are followed"
             raise self.error(message, line)
         if isinstance(node, self.scalar):
+            if _SURROGATES.search(node.value):
+                raise self.error("half of a surrogate pair is no character", line)
             return Scalar(str(node.value), line, _tag(node), literal=node.style == "|")
         if isinstance(node, self.sequence):
             return Items(tuple(self.node(item, depth + 1) for item in node.value), line)
