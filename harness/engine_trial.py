@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from harness import leftovers
 from harness.errors import EngineError, UnreachableError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ WANTED_CAPABILITIES = ("AUDIT_WRITE", "AUDIT_CONTROL", "NET_ADMIN")
 """auditd's process needs the first two to start, ip_forward the third; SYS_TIME would set the clock of the host and is never asked for."""
 RUNTIMES = ("crun", "runc")
 SCHEMA = 1
-LABEL = "org.isms.harness"
 
 
 class Findings(TypedDict):
@@ -49,11 +49,13 @@ class Findings(TypedDict):
 def find_out(engine: Engine) -> Findings:
     """Start a program that only exits, with ever fewer wishes, until it starts. Raises EngineError with the last reason."""
     about = description(engine)
-    image = f"localhost/isms-engine-trial:{secrets.token_hex(4)}"
+    token = secrets.token_hex(16)
+    image = f"localhost/isms-engine-trial:{token}"
     engine.call("import", "-", image, input=trial_image(about["architecture"]), timeout=120)
     try:
-        found = climb(engine, image)
+        found = climb(engine, image, token)
     finally:
+        leftovers.remove(engine, token)
         engine.call("rmi", "-f", image, timeout=60, check=False)
     notes = []
     if found.runtime:
@@ -77,14 +79,13 @@ def find_out(engine: Engine) -> Findings:
     )
 
 
-def climb(engine: Engine, image: str) -> Engine:
+def climb(engine: Engine, image: str, token: str) -> Engine:
     """Return the engine with the first set of options that starts the trial program."""
+    labels = [f"--label={key}={value}" for key, value in leftovers.labels(token).items()]
     reason = ""
     for candidate in candidates(engine):
         try:
-            completed = candidate.call(
-                "run", "--rm", "--label", f"{LABEL}=trial", *candidate.run_options, image, "/trial", timeout=60, check=False
-            )
+            completed = candidate.call("run", "-d", *labels, *candidate.run_options, image, "/trial", timeout=60, check=False)
         except UnreachableError as error:
             reason = error.message
             continue

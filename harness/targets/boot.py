@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
+import secrets
 import subprocess
 import time
 from contextlib import suppress
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from harness import engine_trial
+from harness import engine_trial, leftovers
+from harness.engine import last_words
 from harness.errors import TargetError
 from harness.targets.base import CommandTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.engine import Engine
     from harness.targets.base import Completed
@@ -188,24 +189,38 @@ def shared_network(inside: Inside, engine: Engine) -> str | None:
 
 
 def mounted(engine: Engine, container: str) -> str | None:
-    """Mount through a privileged process in the container, else by entering its namespaces from outside. None on success."""
-    ways = [[*engine.command, "exec", "--privileged", "--user=0", container, "/bin/sh", "-c", OPEN_NET]]
-    pid = engine.call("inspect", "--type", "container", "--format", "{{.State.Pid}}", container, timeout=20, check=False).stdout
-    if not engine.remote and pid.strip().isdigit() and Path("/proc/self/ns").exists():
-        enter = ["nsenter", "-t", pid.decode().strip(), "-m", "-p", "-n", "--", "/bin/sh", "-c", OPEN_NET]
-        if os.geteuid() == 0:
-            ways.append(enter)
-        elif engine.name == "podman":
-            ways.append([engine.path, "unshare", *enter])
+    """Make the mount by one of several ways. Returns None, or why the last one failed."""
     reason = ""
-    for way in ways:
+    for way in ways_in(engine, container):
         try:
             done = subprocess.run(way, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False, start_new_session=True)
         except (OSError, subprocess.TimeoutExpired) as error:
-            reason = f"{shlex.quote(way[0])}: {error}"
+            reason = str(error)
             continue
         if done.returncode == 0:
             return None
-        lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip() and "level=warning" not in line]
-        reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
+        reason = last_words(done.stderr)
     return reason
+
+
+def ways_in(engine: Engine, container: str) -> Iterator[list[str]]:
+    """List command lines that mount inside the container, the one that needs least first.
+
+    A privileged process of the container; its namespaces entered from this machine (as root, or in podman's user namespace); and
+    entered from a privileged container of the same image, which is the only way where the engine runs in a virtual machine.
+    """
+    yield [*engine.command, "exec", "--privileged", "--user=0", container, "/bin/sh", "-c", OPEN_NET]
+    asked = engine.call("inspect", "--type", "container", "--format", "{{.State.Pid}} {{.Image}}", container, timeout=20, check=False)
+    pid, image = [*asked.stdout.decode().split(), "", ""][:2]
+    if not pid.isdigit() or int(pid) <= 1:
+        return
+    enter = ["nsenter", "-t", pid, "-m", "-p", "-n", "--", "/bin/sh", "-c", OPEN_NET]
+    if not engine.remote and Path("/proc/self/ns").exists():
+        if os.geteuid() == 0:
+            yield enter
+        elif engine.name == "podman":
+            yield [engine.path, "unshare", *enter]
+    if not engine.rootless:
+        labels = [f"--label={key}={value}" for key, value in leftovers.labels(secrets.token_hex(16)).items()]
+        options = ["--rm", "--privileged", "--pid=host", "--network=none", "--pull=never", *labels, *engine.limit_options]
+        yield [*engine.command, "run", *options, f"--entrypoint={enter[0]}", image, *enter[1:]]

@@ -138,7 +138,12 @@ class ContainerTarget:
             message = f"container {name} is {status}"
             raise TargetError(message, hint=f"`{engine.name} {'unpause' if state.get('Paused') else 'start'} {name}`")
         target = cls(engine, entry["Id"], name)
-        target.look({"image": str(entry.get("ImageName") or entry["Config"].get("Image", "")), "image_id": str(entry["Image"])})
+        target.look(
+            {
+                "image": str(entry.get("ImageName") or entry["Config"].get("Image", "")),
+                "image_id": str(entry["Image"]).removeprefix("sha256:"),
+            }
+        )
         return target
 
     @property
@@ -297,7 +302,7 @@ def identify(engine: Engine, image: str) -> str:
             raise refusal
         message = f"there is no image {image}"
         raise ImageError(message, hint=f"`{engine.name} images` lists what is there")
-    return completed.stdout.decode().strip()
+    return completed.stdout.decode().strip().removeprefix("sha256:")
 
 
 def inspect(engine: Engine, name: str) -> dict[str, Any]:
