@@ -88,7 +88,7 @@ class ContainerTarget:
             order = Order(engine, image, name or f"harness-{secrets.token_hex(4)}", keep, say)
             try:
                 target = cls.of(order, mode)
-                target.come_up(mode, {"image": image, "image_id": image_id, "init": mode.init})
+                target.come_up(mode)
             except boot.BootError as error:
                 reason = str(error)
                 say(f"{mode.name}: {reason}; trying another way")
@@ -115,11 +115,11 @@ class ContainerTarget:
             leftovers.unwatch(order.run)
             raise
 
-    def come_up(self, mode: boot.Mode, facts: Mapping[str, str]) -> None:
+    def come_up(self, mode: boot.Mode) -> None:
         """Wait for the system inside, and prepare what a container can have of net.* sysctls; a container that fails is removed."""
         began = time.monotonic()
         try:
-            self._facts |= facts
+            self._facts |= {**described(inspect(self.engine, self._container)), "init": mode.init}
             self._facts["system"] = boot.wait(self) if mode.init == "systemd" else boot.answer(self)
             self._open_net_sysctls()
             self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
@@ -138,12 +138,7 @@ class ContainerTarget:
             message = f"container {name} is {status}"
             raise TargetError(message, hint=f"`{engine.name} {'unpause' if state.get('Paused') else 'start'} {name}`")
         target = cls(engine, entry["Id"], name)
-        target.look(
-            {
-                "image": str(entry.get("ImageName") or entry["Config"].get("Image", "")),
-                "image_id": str(entry["Image"]).removeprefix("sha256:"),
-            }
-        )
+        target.look()
         return target
 
     @property
@@ -155,15 +150,7 @@ class ContainerTarget:
     def facts(self) -> Mapping[str, str]:
         """Engine, version, runtime, cgroup layout, limits, image, init system, kernel, and whether net.* sysctls can be written."""
         engine = self.engine
-        return {
-            "engine": engine.name,
-            "engine_version": engine.version,
-            "runtime": engine.runtime or "default",
-            "cgroup": engine.cgroup,
-            "limits": ", ".join(engine.limits) or "default",
-            "network": engine.network or "default",
-            **self._facts,
-        }
+        return {"engine": engine.name, "engine_version": engine.version, "cgroup": engine.cgroup, **self._facts}
 
     def run(
         self,
@@ -223,11 +210,10 @@ class ContainerTarget:
         """Return a command whose standard input and output are connected to TCP port 22 inside the container."""
         return [*self.engine.command, "exec", "-i", "--user=0", self._container, "/bin/bash", "--noprofile", "--norc", "-c", PROXY]
 
-    def look(self, facts: Mapping[str, str]) -> None:
+    def look(self) -> None:
         """Find out the facts of a container that somebody else started, without changing anything in it."""
         systemd = self.run("cat /proc/1/comm", timeout=boot.QUESTION_SECONDS).out.strip() == "systemd"
-        self._facts |= facts
-        self._facts["init"] = "systemd" if systemd else "none"
+        self._facts |= {**described(inspect(self.engine, self._container)), "init": "systemd" if systemd else "none"}
         self._facts["system"] = boot.state(self) if systemd else "running without systemd"
         self._facts["net_sysctls"] = "writable" if boot.net_writable(self) else "read-only"
         self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
@@ -318,3 +304,16 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
         message = f"there is no container {name}"
         raise TargetError(message, hint=f"`{engine.name} ps -a` lists the containers")
     return entries[0]
+
+
+def described(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the facts that the engine knows of a container: what it was really started with."""
+    host = entry.get("HostConfig") or {}
+    limits = [f"{limit['Name'].removeprefix('RLIMIT_').lower()}={limit['Soft']}:{limit['Hard']}" for limit in host.get("Ulimits") or []]
+    return {
+        "image": str(entry.get("ImageName") or entry["Config"].get("Image", "")),
+        "image_id": str(entry["Image"]).removeprefix("sha256:"),
+        "runtime": str(entry.get("OCIRuntime") or host.get("Runtime") or "default"),
+        "limits": ", ".join(sorted(limits)) or "default",
+        "network": str(host.get("NetworkMode") or "default"),
+    }
