@@ -79,7 +79,7 @@ def test_units_that_are_kept(machine: Machine, parameters: dict[str, str]) -> No
 
 def test_mail_server_on_all_interfaces(machine: Machine, parameters: dict[str, str]) -> None:
     machine.write("/etc/postfix/main.cf", "myhostname = x\r\ninet_interfaces = all\r\n#inet_interfaces = localhost\n")
-    assert machine.script("services", "check", parameters).rules("fail") == {"services-mail-transfer"}
+    assert "services-mail-transfer" in machine.script("services", "check", parameters).rules("fail")
     machine.apply("services", parameters)
     agrees(machine, parameters)
     assert "inet_interfaces = loopback-only\n#inet_interfaces" in machine.sh("cat /etc/postfix/main.cf")

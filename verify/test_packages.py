@@ -1,0 +1,45 @@
+"""Whether software that has no place on a server is absent, and nothing that is needed went with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.suite import Host, Parameters, ask, expect, rule
+
+ABSENT = {
+    "packages-telnet-client": "telnet",
+    "packages-telnet-server": "telnet-server",
+    "packages-remote-shell": "rsh rsh-server",
+    "packages-nis": "ypbind ypserv yp-tools",
+    "packages-tftp": "tftp tftp-server",
+    "packages-talk": "talk talk-server",
+    "packages-finger": "finger finger-server",
+    "packages-xinetd": "xinetd",
+    "packages-ftp-server": "vsftpd proftpd",
+    "packages-ftp-client": "ftp",
+    "packages-cups": "cups",
+    "packages-bluetooth": "bluez",
+    "packages-avahi": "avahi avahi-autoipd",
+    "packages-snmp": "net-snmp",
+    "packages-x11": "xorg-x11-server-Xorg xorg-x11-server-common",
+    "packages-ldap-client": "openldap-clients",
+    "packages-setroubleshoot": "setroubleshoot setroubleshoot-server",
+    "packages-mcstrans": "mcstrans",
+}
+
+
+@pytest.mark.parametrize("names", [pytest.param(names, id=name, marks=rule(name)) for name, names in ABSENT.items()])
+def test_absent(host: Host, parameters: Parameters, names: str) -> None:
+    installed = set(ask(host, "rpm -qa --qf '%{NAME}\\n'").splitlines())
+    expect("installed packages", len(installed), at_least=1)
+    for name in names.split():
+        if name in parameters.words("packages_removed"):
+            expect(f"package {name}", "installed" if name in installed else None, equals=None)
+        else:
+            expect(f"package {name}", "kept", equals="kept", expected="anything: packages_removed does not name it")
+
+
+@rule("packages-dependencies")
+def test_dependencies(host: Host) -> None:
+    missing = ask(host, "rpm -Va --nofiles --noscripts --nodigest --nosignature", accept=(0, 1))
+    expect("unsatisfied dependencies of installed packages", missing, equals="", expected="none")
