@@ -168,7 +168,7 @@ load() { # into the kernel, but not locked: other components may still come with
 		note "the kernel takes no audit rules from here: they are loaded at the next boot"
 		return 0
 	fi
-	if auditctl -s | grep -q '^enabled 2'; then
+	if grep -q '^enabled 2' <<<"$(auditctl -s)"; then
 		note "the audit rules are locked: the new ones are loaded at the next boot"
 		return 0
 	fi
@@ -226,6 +226,13 @@ boot_words() { # TEXT: the same words, with audit on and a backlog of at least o
 	printf '%s' "${words[*]}"
 }
 
+lacks_words() { # TEXT of grubby --info=ALL: whether a kernel starts without our two words
+	ISMS_LIMIT=$auditd_backlog_limit awk '
+		/^args=/ { words = " " substr($0, 6) " "; gsub(/"/, " ", words); if (words !~ / audit=1 / || !index(words, " audit_backlog_limit=" ENVIRON["ISMS_LIMIT"] " ")) lacks = 1 }
+		END { exit !lacks }
+	' <<<"$1"
+}
+
 apply_boot() {
 	local line name value text new before=$isms_changes
 	if [[ -f /etc/default/grub ]]; then
@@ -245,7 +252,7 @@ apply_boot() {
 		swap auditd-boot-argument "$new" /etc/default/grub
 	fi
 	if command -v grubby >/dev/null 2>&1 && text=$(grubby --info=ALL 2>/dev/null); then
-		if grep '^args=' <<<"$text" | grep -qvE "\"(.* )?audit=1( .*)?\"" || ! grep '^args=' <<<"$text" | grep -q "audit_backlog_limit=$auditd_backlog_limit"; then
+		if lacks_words "$text"; then
 			grubby --update-kernel=ALL --args="audit=1 audit_backlog_limit=$auditd_backlog_limit" || die "grubby does not take audit=1"
 			changed auditd-boot-argument "grubby: audit=1"
 		fi

@@ -105,4 +105,15 @@ def test_boot_loader(machine: Machine, parameters: dict[str, str]) -> None:
     assert machine.sh("cat /etc/default/grub") == (
         'GRUB_TIMEOUT=0\nGRUB_CMDLINE_LINUX_DEFAULT="console=ttyS0 nvme.io_timeout=1 audit=1 audit_backlog_limit=8192"\n'
     )
-    machine.sh("rm /etc/default/grub")
+    machine.write(
+        "/usr/sbin/grubby",
+        '#!/bin/bash\nif [ $1 = --info=ALL ]; then cat /root/entries; else echo "$*" >>/root/asked; '
+        "sed -i 's/^args=.*/args=\"ro audit=1 audit_backlog_limit=8192\"/' /root/entries; fi\n",
+        "0755",
+    )
+    machine.write(
+        "/root/entries", 'index=0\nargs="ro audit=1 audit_backlog_limit=8192"\nindex=1\nargs="ro audit=1 audit_backlog_limit=81920"\n'
+    )
+    machine.apply("auditd", parameters)
+    assert machine.sh("cat /root/asked") == "--update-kernel=ALL --args=audit=1 audit_backlog_limit=8192\n"
+    machine.sh("rm /etc/default/grub /usr/sbin/grubby")
