@@ -1,0 +1,106 @@
+"""Stage two: one layout on top of the base, installed by dnf from the repository that stays inside the image."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from harness.images.standin import repository
+from harness.images.standin.commands import private_chroot
+from harness.images.standin.debian import unpack
+from harness.images.standin.definition import FILES, load_base, load_packages
+from harness.images.standin.rpms import gather, rpmbuild, write_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.images.standin.commands import Journal
+    from harness.images.standin.definition import Package
+
+REPOSITORY = "usr/share/standin/repo"
+PUBLIC_KEY = "etc/pki/rpm-gpg/RPM-GPG-KEY-standin"
+LATEST = {"al2": None, "al2023": "2023.12.20260930"}
+"""The release that has updates, where the layout locks its repository to a release; None where it does not."""
+PAYLOAD = "w3.zstdio"
+BOOTSTRAP = ("filesystem", "setup", "system-release", "dnf", "yum")
+"""What must be there before dnf can run; rpm installs it."""
+
+
+def make_layout(baseline: str, base: Path, target: Path, journal: Journal, say: Callable[[str], None]) -> Path:
+    """Build the image of one layout from the base folder into the folder `target`; return the tar.zst in it."""
+    packages = load_packages(baseline)
+    root = target / "root"
+    root.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        unpacking = pool.submit(journal.run, ["tar", "-xp", "--numeric-owner", "-C", root, "-I", "zstd -d", "-f", base / "tree.tar.zst"], seconds=300)
+        say(f"stand-in {baseline}: packing {len(packages)} packages")
+        rpms, updates = _pack(packages, baseline, base, target, journal)
+        say(f"stand-in {baseline}: signing the repository")
+        repository.sign([*rpms, *updates], target / "key", journal)
+        unpacking.result()
+    _repository(baseline, rpms, updates, root, journal)
+    say(f"stand-in {baseline}: installing")
+    _install(packages, baseline, target, root, journal)
+    say(f"stand-in {baseline}: packing the image")
+    archive = target / "image.tar.zst"
+    journal.run(["tar", "--numeric-owner", "-C", root, "-I", "zstd -3 -T0", "-cf", archive, "."], seconds=300)
+    return archive
+
+
+def _pack(packages: dict[str, Package], baseline: str, base: Path, target: Path, journal: Journal) -> tuple[list[Path], list[Path]]:
+    wanted = {deb for package in packages.values() for deb in package.debs}
+    archives = [path for path in sorted((base / "debs").glob("*.deb")) if path.name.split("_")[0] in wanted]
+    debs = unpack(archives, target / "unpacked", load_base().leave)
+    buildroot = target / "buildroot"
+    gathered = [gather(package, debs, baseline, buildroot) for package in packages.values()]
+    write_spec(gathered, target / "layout.spec", payload=PAYLOAD)
+    rpms = rpmbuild(target / "layout.spec", buildroot, target / "rpms", journal)
+    demonstrators = [each for each in gathered if each.package.name in repository.UPDATES]
+    write_spec(demonstrators, target / "updates.spec", payload=PAYLOAD, release=repository.UPDATE_RELEASE)
+    return rpms, rpmbuild(target / "updates.spec", buildroot, target / "updates", journal)
+
+
+def _repository(baseline: str, rpms: list[Path], updates: list[Path], root: Path, journal: Journal) -> None:
+    """One repository with everything, or, where releases are locked, one for the image's release and one for the latest."""
+    folder = root / REPOSITORY
+    latest = LATEST[baseline]
+    if latest is None:
+        repository.copy_linked([*rpms, *updates], folder)
+        repository.index(folder, journal, advisories=True)
+        return
+    release = load_packages(baseline)["system-release"].version
+    repository.copy_linked(rpms, folder / release)
+    repository.index(folder / release, journal, advisories=False)
+    repository.copy_linked([*rpms, *updates], folder / latest)
+    repository.index(folder / latest, journal, advisories=True)
+    (folder / "latest").symlink_to(latest)
+
+
+def _install(packages: dict[str, Package], baseline: str, target: Path, root: Path, journal: Journal) -> None:
+    key = root / PUBLIC_KEY
+    key.parent.mkdir(parents=True)
+    (target / "key").rename(key)
+    _seed(baseline, root)
+    journal.run(private_chroot(root, "rpm", "--import", f"/{PUBLIC_KEY}"), seconds=60)
+    # By name and release: the updated demonstrators must stay to be found.
+    names = [name for name, package in packages.items() if baseline in package.install]
+    first = [path.name for path in _rpms(packages, [name for name in BOOTSTRAP if name in names], target)]
+    folder = f"/{REPOSITORY}/{packages['system-release'].version if LATEST[baseline] else ''}".rstrip("/")
+    journal.run(private_chroot(root, "rpm", "-i", *(f"{folder}/{name}" for name in first)), seconds=120)
+    chosen = [f"{name}-1.0-1.standin" if name in repository.UPDATES else name for name in names if name not in BOOTSTRAP]
+    journal.run(private_chroot(root, "yum", "--assumeyes", "--quiet", "--setopt=best=False", "install", *chosen), seconds=600)
+    journal.run(private_chroot(root, "ldconfig"), seconds=60)
+    for stamp in ("etc/.updated", "var/.updated"):
+        (root / stamp).touch()
+    (root / "etc/machine-id").write_bytes(b"")
+
+
+def _rpms(packages: dict[str, Package], names: list[str], target: Path) -> list[Path]:
+    return [path for name in names for path in (target / "rpms").glob(f"{name}-[0-9]*.rpm") if packages[name]]
+
+
+def _seed(baseline: str, root: Path) -> None:
+    """Lay out the accounts before the first package that names one; the package `setup` then finds its own files."""
+    for name in ("passwd", "group"):
+        (root / "etc" / name).write_bytes((FILES / "setup" / baseline / "etc" / name).read_bytes())
