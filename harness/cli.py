@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from harness import __version__
 from harness.errors import HarnessError, UsageError
@@ -19,8 +20,25 @@ if TYPE_CHECKING:
 
     from harness.config.settings import Settings
 
+INTERRUPTED = 130
+"""128 + SIGINT, as shells report it."""
+
+
+class Commands(TyperGroup):
+    """The commands; Ctrl-C and a request to end have the exit codes that shells expect, where typer would say 1."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            sys.stderr.write("interrupted\n")
+            sys.exit(getattr(interruption, "exit_code", INTERRUPTED))
+
+
 app = typer.Typer(
     name="harness",
+    cls=Commands,
     help="Harden an Amazon Linux image, prove it rule by rule, and publish the same bytes to EC2 Image Builder.",
     no_args_is_help=True,
     add_completion=False,
@@ -143,7 +161,7 @@ def rules(
     baseline: Annotated[str, typer.Option("--baseline", help="Whose values are shown.")] = "al2",
     output: Output = Format.TEXT,
 ) -> None:
-    """List the rules, or explain one: what, why, expected values, controls, how to fix."""
+    """List the rules, or explain those of an id, subject or control."""
     from harness import catalog, explain
 
     content = catalog.load()
@@ -174,7 +192,7 @@ def report(
 
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(help="Where to write harness.hcl.")] = Path()) -> None:
-    """Write a commented harness.hcl to start from; an existing one is left alone."""
+    """Write a commented harness.hcl to start from."""
     from harness.config import BUNDLED
 
     path = folder / "harness.hcl"
@@ -255,6 +273,3 @@ def main() -> None:
         # The reader of our output went away (`| head`); there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(130)
