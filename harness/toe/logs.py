@@ -63,17 +63,18 @@ class RunLog:
 
     def _replace(self, name: str, data: Mapping[str, Any]) -> None:
         temporary = self.folder / f".{name}.new"
-        temporary.write_text(json.dumps(self._deep_masked(data), indent=2, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(json.dumps(self.deep_masked(data), indent=2, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
         temporary.replace(self.folder / name)
 
-    def _deep_masked(self, data: Any) -> Any:  # noqa: ANN401 - JSON
+    def deep_masked(self, data: Any) -> Any:  # noqa: ANN401 - JSON
+        """Put asterisks in place of the secrets in every text of a value."""
         if not self._secrets:
             return data
         if isinstance(data, str):
             return self.masked(data)
         if isinstance(data, dict):
-            return {key: self._deep_masked(value) for key, value in data.items()}
-        return [self._deep_masked(item) for item in data] if isinstance(data, (list, tuple)) else data
+            return {key: self.deep_masked(value) for key, value in data.items()}
+        return type(data)(self.deep_masked(item) for item in data) if isinstance(data, (list, tuple)) else data
 
     def _detailed(self, outcome: DocumentOutcome) -> dict[str, Any]:
         common = {
@@ -113,8 +114,8 @@ class RunLog:
             "startTime": outcome.started.isoformat(),
             "endTime": outcome.finished.isoformat(),
             # Masked before they become a text in the text: JSON's escapes would hide a secret from the search.
-            "inputs": json.dumps(self._deep_masked(list(outcome.inputs)), ensure_ascii=False),
-            "outputs": json.dumps(self._deep_masked(list(outcome.outputs)), ensure_ascii=False),
+            "inputs": json.dumps(self.deep_masked(list(outcome.inputs)), ensure_ascii=False),
+            "outputs": json.dumps(self.deep_masked(list(outcome.outputs)), ensure_ascii=False),
             "loop": step.loop_as_written,
             "detailedOutput": None,
         }

@@ -66,9 +66,9 @@ class StepOutcome:
     message: str = ""
     """Why it failed; empty otherwise."""
     inputs: tuple[Mapping[str, Plain], ...] = ()
-    """As resolved for the last attempt; secrets are masked, and empty under `disableLogging`."""
+    """As resolved for the last attempt, secrets masked; empty under `disableLogging`."""
     outputs: tuple[Mapping[str, str], ...] = ()
-    """What later steps can refer to; empty under `disableLogging`."""
+    """What later steps can refer to, secrets masked; empty under `disableLogging`."""
     printed: tuple[Line, ...] = ()
     """Everything that its commands printed, all attempts together; empty under `disableLogging`."""
 

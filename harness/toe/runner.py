@@ -193,8 +193,8 @@ class _Run:
             reboots=attempt.reboots,
             exit_code=attempt.exit_code,
             message=self.log.masked(message),
-            inputs=() if step.disable_logging else attempt.inputs,
-            outputs=() if step.disable_logging else attempt.outputs,
+            inputs=() if step.disable_logging else self.log.deep_masked(attempt.inputs),
+            outputs=() if step.disable_logging else self.log.deep_masked(attempt.outputs),
             printed=tuple(self.session.printed),
         )
 
@@ -247,6 +247,8 @@ class _Run:
             if isinstance(error, DocumentError) or error.exit_code == 2:  # noqa: PLR2004 - what the caller wrote; a dead target goes its way
                 raise ActionError(str(error)) from None
             raise
+        if not self.session.quiet:
+            self.session.printed.extend(line for step in outcome.steps for line in step.printed)
         return outcome.status.ok, {key: str(value) for key, value in outcome.summary().items()}
 
     def _fetch(self, source: str) -> bytes:

@@ -301,7 +301,7 @@ def test_documents_in_documents(runner: Runner, target: LocalShellTarget) -> Non
         load(document(call + "\n" + bash("After", "echo {{ build.Call.outputs.status }} {{ build.Call.outputs.executedStepCount }}")))
     )
     assert outcome.status is Status.SUCCESS, outcome.message
-    assert list(outcome.lines()) == ["success 1"]
+    assert list(outcome.lines()) == ["hi", "success 1"]
     assert len(list(runner.log_folder.glob("TOE_*"))) == 2
     assert runner.outcome == outcome
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # One round trip. The script is a file, as for AWSTOE, so that $0, `exit` and here-documents mean what they mean there; being called
 # as bash's argument it also runs from a folder mounted noexec. Its standard input is empty, not the rest of the script.
-_BASH: Final = "cat >input.sh || exit 1\nexec /bin/bash input.sh </dev/null"
+_BASH: Final = 'cat >input.sh || exit 1\nexec /bin/bash "$PWD/input.sh" </dev/null'
 
 
 def finished(done: Completed) -> Done:
