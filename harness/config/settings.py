@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from harness.config.suggestions import did_you_mean
 from harness.errors import Location, UsageError
@@ -73,6 +73,13 @@ class Source(Section):
     """None: the first one that works."""
     tls_verify: bool = True
     """False only for a registry on this machine, spoken to over plain HTTP."""
+
+    @field_validator("tls_verify")
+    @classmethod
+    def _only_on_this_machine(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's signature
+        if value or re.match(r"(localhost|127(\.[0-9]+){3})(:[0-9]+)?/", info.data.get("image", "")):
+            return value
+        raise ValueError("= false is only for a registry on this machine: localhost or 127.x.x.x")
 
     @property
     def address(self) -> str:

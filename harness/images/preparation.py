@@ -22,6 +22,8 @@ FOLDER = Path(__file__).parent
 SCRIPT = FOLDER / "preparation.sh"
 LISTS = FOLDER / "preparation.yaml"
 SECONDS = 1200.0
+KEPT = 2
+"""Prepared images per baseline: the newest, and the one that a run in another folder may be about to start."""
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 ENGINE_FAILED = frozenset({125, 126, 127})
 """Exit codes by which engines say that the container did not start; the script uses none of them."""
@@ -76,7 +78,18 @@ def prepared(reference: str, baseline: str, engine: Engine, cache: Cache, say: C
             say(f"preparing {reference}: the packages that the AMI has")
             origin = {"base": reference, "base.digest": registry.digest_of(about, reference), "baseline": baseline}
             _prepare(Layer(reference, image, packages, origin), engine, say)
+            prune(image, engine)
     return image
+
+
+def prune(image: str, engine: Engine, keep: int = KEPT) -> None:
+    """Remove older images of the same repository as `image`, `keep` in all excepted; one that a container still uses stays."""
+    repository = image.rpartition(":")[0]
+    listed = engine.call("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={repository}", timeout=60).stdout
+    others = set(listed.decode("utf-8", "replace").split()) - {image}
+    created = {other: str(registry.inspect(other, engine)["Created"]) for other in others}
+    for other in sorted(others, key=lambda name: created[name], reverse=True)[keep - 1 :]:
+        engine.call("rmi", other, timeout=120, check=False)
 
 
 def _prepare(layer: Layer, engine: Engine, say: Callable[[str], None]) -> None:

@@ -31,7 +31,7 @@ REFUSALS: tuple[tuple[str, str, str], ...] = (
         "log in first: {engine} login {host}",
     ),
     (r"manifest unknown|not found: manifest|manifest for .* not found", "the registry has no {image}", "check the tag in the source block"),
-    (r"name unknown|repository .* not found|404", "the registry has no {image}", "check the name in the source block"),
+    (r"name unknown|repository .* not found|\b404\b", "the registry has no {image}", "check the name in the source block"),
     (
         r"toomanyrequests|rate limit",
         "the registry wants us to wait (rate limit) before it hands out {image}",

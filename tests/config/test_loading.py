@@ -123,6 +123,11 @@ def test_a_component_of_the_users_own_is_found_beside_the_file(tmp_path: Path) -
     assert settings.builds[0].components[0].source == tmp_path / "motd.yml"
 
 
+def test_a_registry_on_this_machine_may_do_without_tls(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, SOURCE.replace("example.org/", "127.0.0.1:5000/").replace("}", "  tls_verify = false\n}"))
+    assert not settings.sources[0].tls_verify
+
+
 def test_settings_are_frozen_and_say_where_things_stand(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "\n\n" + SOURCE)
     assert str(settings.at(settings.sources[0])) == f"{tmp_path / 'harness.hcl'}:3"
@@ -189,6 +194,11 @@ MISTAKES = {
     "missing key": (SOURCE + 'source "container" "b" {\n  image = "x"\n}\n', 5, "needs `baseline`"),
     "wrong type": ('source "container" "a" {\n  baseline = "al2"\n  image = ["x"]\n}\n', 3, "must be a string, given is a list"),
     "wrong word": ('source "container" "a" {\n  baseline = "al2"\n  image = "x"\n  engine = "dokcer"\n}\n', 4, "'dokcer'"),
+    "no TLS far away": (
+        'source "container" "a" {\n  baseline = "al2"\n  image = "r.example/x"\n  tls_verify = false\n}\n',
+        4,
+        "this machine",
+    ),
     "an image that is an option": ('source "container" "a" {\n  baseline = "al2"\n  image = "--privileged"\n}\n', 3, "--privileged"),
     "unknown kind": (SOURCE + 'source "contaner" "b" {}\n', 5, "contaner"),
     "labels": (SOURCE + 'source "container" {}\n', 5, "2 names"),
