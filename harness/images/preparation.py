@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.engine import last_words
-from harness.errors import ContentError, EngineError, ImageError
+from harness.errors import ContentError, EngineError, ImageError, UnreachableError
 from harness.images import registry
 from harness.images.cache import Cache, key
 
@@ -78,7 +79,8 @@ def prepared(reference: str, baseline: str, engine: Engine, cache: Cache, say: C
             say(f"preparing {reference}: the packages that the AMI has")
             origin = {"base": reference, "base.digest": registry.digest_of(about, reference), "baseline": baseline}
             _prepare(Layer(reference, image, packages, origin), engine, say)
-            prune(image, engine)
+            with suppress(UnreachableError):  # another process prunes as well
+                prune(image, engine)
     return image
 
 
