@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from harness.toe.expressions import ExpressionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_DEPTH: Final = 4
 """How deep `and`, `or` and `not` may stand in each other."""
@@ -96,16 +96,6 @@ class If:
     condition: Condition
     then: Branch = Branch.EXECUTE
     otherwise: Branch = Branch.SKIP
-
-
-def texts(condition: Condition) -> Iterator[str]:
-    """Every text in which a reference may stand."""
-    if isinstance(condition, Comparison):
-        yield condition.baseline
-        yield condition.other
-    else:
-        for item in condition.conditions:
-            yield from texts(item)
 
 
 def evaluate(condition: Condition, resolve: Callable[[str], str], shell: Callable[[str], str]) -> bool:

@@ -58,10 +58,3 @@ def values(loop: Loop, resolve: Callable[[str], str]) -> Iterable[str]:
 def _count(loop: For) -> Iterator[str]:
     beyond = 1 if loop.update_by > 0 else -1
     return map(str, range(loop.start, loop.end + beyond, loop.update_by))
-
-
-def texts(loop: Loop) -> tuple[str, ...]:
-    """Every text in which a reference may stand."""
-    if isinstance(loop, ForEach):
-        return loop.items
-    return (loop.text,) if isinstance(loop, ForEachOf) else ()

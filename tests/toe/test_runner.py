@@ -320,6 +320,33 @@ def test_documents_in_a_circle(runner: Runner, target: LocalShellTarget) -> None
     assert "bad.yml:1: " in failed.message
 
 
+def test_what_is_missing_may_fail(runner: Runner, target: LocalShellTarget) -> None:
+    steps = f"- {{name: A, action: DeleteFolder, inputs: {{path: {target.root}/no}}}}\n- {{name: B, action: DeleteFile, inputs: {{path: {target.root}/no}}}}"
+    outcome = runner.run(load(document(steps)))
+    assert outcome.status is Status.SUCCESS
+    assert outcome.steps[1].tail() == (f"warning: {target.root}/no was not there",)
+    runner.semantics = Semantics(missing_files="fail", working_directory=runner.semantics.working_directory)
+    for step in steps.split("\n"):
+        assert "no such file or folder" in runner.run(load(document(step))).message
+
+
+def test_documents_nest_three_deep(runner: Runner, target: LocalShellTarget) -> None:
+    for level in range(1, 6):
+        text = document(f"- {{name: Call, action: ExecuteDocument, inputs: {{document: {target.root}/{level + 1}.yml}}}}", name=str(level))
+        (target.root / f"{level}.yml").write_text(text, encoding="utf-8")
+    (target.root / "6.yml").write_text(document(bash("Say", "echo deep")), encoding="utf-8")
+    assert list(runner.run(load(target.root / "3.yml")).lines()) == ["deep"]
+    assert "more than 3 levels deep" in runner.run(load(target.root / "2.yml")).message
+
+
+def test_a_zero_byte_cannot_become_a_command(runner: Runner) -> None:
+    steps = (
+        bash("Zero", "printf 'a\\0b'")
+        + "\n- {name: Use, action: ExecuteBinary, inputs: {path: /bin/echo, arguments: ['{{ build.Zero.outputs.stdout }}']}}"
+    )
+    assert "cannot hold a zero byte" in runner.run(load(document(steps))).message
+
+
 def test_a_dying_target_ends_the_run_with_logs(runner: Runner, target: LocalShellTarget) -> None:
     runner.on_line = lambda _, text: target.close() if text == "die" else None
     with pytest.raises(TargetError, match="the target died"):
