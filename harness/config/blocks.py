@@ -143,7 +143,11 @@ class Reader:
 
     def _parameters(self, item: Assignment) -> dict[str, str]:
         """Turn values into the text that component documents carry: 3 → "3", true → "true", ["a", "b"] → "a,b"."""
-        value = Evaluation(self.scope).value(item.expression)
+        evaluation = Evaluation(self.scope)
+        value = evaluation.value(item.expression)
+        if evaluation.sensitive:
+            hint = "component documents, reports and the recipe in AWS show them: let the host read the secret at run time"
+            self.fail("`parameters` cannot hold a sensitive value", item.line, hint)
         if not isinstance(value, dict):
             self.fail(f"`parameters` must be a map, given is a {kind(value)}", item.line, "parameters = { ssh_max_auth_tries = 3 }")
         return {name: self._parameter(name, given, item.line) for name, given in value.items() if given is not None}

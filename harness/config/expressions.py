@@ -22,6 +22,8 @@ from harness.config.syntax import (
     ObjectOf,
     Template,
     Unary,
+    children,
+    references,
 )
 from harness.errors import ConfigError, Location
 
@@ -195,9 +197,7 @@ class Evaluation:
             return self._try(node)
         known = functions.table(self.scope.environ)
         if node.name not in known:
-            near = did_you_mean(node.name, functions.NAMES, what="supported functions")
-            hint = near if near.startswith("supported") else f"{near} supported functions: {', '.join(functions.NAMES)}"
-            self._fail(f"unsupported function `{node.name}`", node.line, hint)
+            self._unsupported(node)
         function = known[node.name]
         arguments = self._arguments(node)
         if len(arguments) < function.fewest or (function.most is not None and len(arguments) > function.most):
@@ -220,15 +220,35 @@ class Evaluation:
         return [*values, *last]
 
     def _try(self, node: Call) -> Value:
-        """Return the first argument that has a value, as in HCL; a misspelt function is no reason to fall back."""
+        """Return the first argument that has a value, as in HCL; a misspelt name or function is no reason to fall back."""
         if node.expand or not node.arguments:
             self._fail("try takes 1 or more arguments, written out", node.line, "try(var.x.y, null)")
+        for argument in node.arguments:
+            self._spelt(argument)
         for argument in node.arguments[:-1]:
             try:
                 return self.value(argument)
             except ConfigError:
                 continue
         return self.value(node.arguments[-1])
+
+    def _spelt(self, argument: Expression) -> None:
+        """Refuse functions and references that exist nowhere."""
+        for root in self.scope.roots:
+            for name, line in references(argument, root).items():
+                if name not in self.scope.roots[root]:
+                    self._reference(root, name, line)
+        pending = [argument]
+        while pending:
+            part = pending.pop()
+            pending.extend(children(part))
+            if isinstance(part, Call) and part.name not in functions.NAMES:
+                self._unsupported(part)
+
+    def _unsupported(self, node: Call) -> NoReturn:
+        near = did_you_mean(node.name, functions.NAMES, what="supported functions")
+        hint = near if near.startswith("supported") else f"{near} supported functions: {', '.join(functions.NAMES)}"
+        self._fail(f"unsupported function `{node.name}`", node.line, hint)
 
 
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ SHORTEST_SECRET = 4
 def load(path: Path | None, given: Mapping[str, str], var_files: Sequence[Path], environ: Mapping[str, str], cwd: Path) -> Settings:
     """See `harness.config.load`."""
     own = cwd / NAME
-    bundled = path is None and not own.exists()
+    # A link that leads nowhere is a mistake in the folder, not an invitation to use the bundled file.
+    bundled = path is None and not os.path.lexists(own)
     file = cwd / path if path is not None else BUNDLED if bundled else own
     body = hcl.parse(hcl.read(file), file)
     declared = variables.declarations(body, file, environ)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MOST_SHOWN = 12
+MOST_SHOWN = 15
 """Longer lists are cut: a hint is one line."""
 
 

@@ -81,6 +81,8 @@ def _declaration(name: str, block: Block, path: Path, environ: Mapping[str, str]
     sensitive = _flag(expressions["sensitive"].expression, scope) if "sensitive" in expressions else False
     # A default that belongs to a sensitive variable is itself a secret: no error may repeat it.
     default = Evaluation(scope, sensitive).value(expressions["default"].expression) if "default" in expressions else None
+    if "description" in expressions and not isinstance(Evaluation(scope).value(expressions["description"].expression), str):
+        raise ConfigError("a description is a text", hint='description = "…"', at=Location(path, expressions["description"].line))
     constraint = parse_constraint(expressions["type"].expression, path) if "type" in expressions else infer(default)
     try:
         default = convert(default, constraint, f"the default of `{name}`")

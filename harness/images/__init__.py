@@ -32,7 +32,8 @@ def ensure(choice: str, source: Origin, engine: Engine, say: Callable[[str], Non
     from harness.images import registry
 
     if registry.present(source.image, engine):
-        return _registry(source, engine, store, say, f"{engine.name} has it already")
+        made = str(registry.inspect(source.image, engine).get("Created", ""))[:10]
+        return _registry(source, engine, store, say, f"{engine.name} has it already, made {made}")
     silence = registry.silence(source, engine)
     if silence is not None and choice == "registry":
         raise registry.unreachable(silence)

@@ -26,7 +26,7 @@ UNREACHABLE = re.compile(
 )
 REFUSALS: tuple[tuple[str, str, str], ...] = (
     (
-        r"unauthorized|authentication required|no basic auth|access to the resource is denied|pull access denied|\bdenied\b|forbidden",
+        r"unauthorized|authentication required|no basic auth|access to the resource is denied|(?<!permission )\bdenied\b|forbidden",
         "the registry does not let us read {image}: it is private, or it does not exist",
         "log in first: {engine} login {host}",
     ),

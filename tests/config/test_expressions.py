@@ -174,6 +174,8 @@ def test_function(text: str, expected: object) -> None:
         ('format("%[1]d", 1)', "does not know"),
         ('format("%9999999999d", 1)', "pads"),
         ('replace("aaaa", "a", format("%1000s", "")) ', None),
+        ("try(uper(1), 2)", "unsupported function `uper`"),
+        ("try([var.nme], 2)", "unknown variable `var.nme`"),
         ("try()", "takes 1 or more"),
         ("try(upper(1, 2))", "takes 1 arguments"),
         (r'"\d"', r"`\d` is no escape"),

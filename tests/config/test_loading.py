@@ -261,6 +261,19 @@ def test_hints_name_what_was_meant(tmp_path: Path, text: str, hint: str) -> None
     assert hint in (refusal(tmp_path, text).hint or "")
 
 
+def test_a_sensitive_value_never_becomes_a_parameter(tmp_path: Path) -> None:
+    text = 'variable "token" {\n  default = "x"\n  sensitive = true\n}\n' + BUILD
+    error = refusal(tmp_path, text + '  component "one" {\n    parameters = { a = upper(var.token) }\n  }\n}\n')
+    assert "sensitive" in error.message
+    assert where(error) == "harness.hcl:12"
+
+
+def test_a_link_that_leads_nowhere_is_not_replaced_by_the_bundled_file(tmp_path: Path) -> None:
+    (tmp_path / "harness.hcl").symlink_to("gone.hcl")
+    with pytest.raises(ConfigError, match="no such file"):
+        load(None, variables={}, var_files=[], environ={}, cwd=tmp_path)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes("a = 1\nname = 'é'".encode("latin-1"))
     (tmp_path / "huge").write_bytes(b"#" * (1 << 20) + b"\n")

@@ -109,6 +109,7 @@ def test_a_wrong_type_says_what_is_expected_and_where_it_came_from(tmp_path: Pat
         ('variable "a" {\n  type = lst(string)\n}\n', 2, "unknown type `lst(…)`"),
         ('variable "a" {\n  type = 3\n}\n', 2, "a type is a word"),
         ('variable "a" {\n  type = number\n  default = "x"\n}\n', 3, "the default of `a` must be of type number, given is a string"),
+        ('variable "a" {\n  default = 1\n  description = 3\n}\n', 3, "a description is a text"),
         ('variable "a" {\n  default = var.b\n}\n', 2, "`var` cannot be used here"),
         ('variable "a" {\n  default = local.b\n}\n', 2, "`local` cannot be used here"),
         ('variable "a" {\n  default = 1\n  sensitive = "maybe"\n}\n', 3, "true or false"),

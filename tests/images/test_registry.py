@@ -45,6 +45,7 @@ LOGIN = "podman login r.example"
         (DOCKER + "Get https://r.example/v2/: x509: certificate signed by unknown authority", "not trusted", "CA"),
         ('Error: short-name "x:1" did not resolve to an alias', "does not say which registry", "docker.io/library/"),
         ("Error: writing blob: storing blob: write /var/tmp/x: no space left on device", "no space", "system df"),
+        ("Error: mkdir /var/lib/containers: permission denied", "cannot be pulled: mkdir", "--base standin"),
         ("Error: something new", "cannot be pulled: something new", "--base standin"),
     ],
 )
