@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from harness.images.standin.debian import fetch, unpack
 from harness.images.standin.definition import Base, Package, claimed_debs, load_base
@@ -24,9 +27,10 @@ RPM_MACROS = "%_dbpath /var/lib/rpm\n%_db_backend sqlite\n"
 
 
 def make_base(target: Path, journal: Journal, say: Callable[[str], None]) -> None:
-    """Fill the folder `target` with tree.tar.zst, debs/ (what the layouts still need) and versions.json."""
+    """Fill the folder `target` with tree.tar.zst, debs/ (what the layouts still need) and about.json."""
     base, claimed = load_base(), claimed_debs()
     work = target / "work"
+    work.mkdir()
     say("stand-in: fetching Debian packages")
     fetch({*base.request, *claimed}, base.suite, work / "debs", journal)
     archives = sorted((work / "debs").glob("*.deb"))
@@ -39,11 +43,13 @@ def make_base(target: Path, journal: Journal, say: Callable[[str], None]) -> Non
     tree = work / "tree"
     _install(rpms, tree, journal)
     journal.run(["tar", "--numeric-owner", "-C", tree, "-I", "zstd -3 -T0", "-cf", target / "tree.tar.zst", "."], seconds=300)
-    (target / "versions.json").write_text(json.dumps([path.stem for path in kept], indent=1), encoding="utf-8")
+    about = {"built": datetime.now(UTC).isoformat(timespec="seconds"), "suite": base.suite, "debian": [unquote(path.stem) for path in kept]}
+    (target / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     (target / "debs").mkdir()
     for path in kept:
         if path.name.split("_")[0] in claimed:
             path.rename(target / "debs" / path.name)
+    shutil.rmtree(work)
 
 
 def _pack(base: Base, debs: Mapping[str, Deb], work: Path, journal: Journal) -> list[Path]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
+from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING
 
 from harness.errors import ImageError
@@ -51,28 +53,47 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
 
-    def run(self, arguments: Sequence[str | Path], *, seconds: float, environment: Mapping[str, str] | None = None) -> str:
-        """Run a tool and return its standard output; both outputs go to the log.
+    def run(self, arguments: Sequence[str | Path], *, seconds: float, environment: Mapping[str, str] | None = None) -> None:
+        """Run a tool to its end; what it prints goes to the log.
 
         Raises ImageError when it fails or is not done after `seconds`; the tool and what it started are ended then.
         """
         words = [str(argument) for argument in arguments]
+        self._write(f"$ {shlex.join(words)}\n".encode())
         settings = {**os.environ, "LC_ALL": "C", **(environment or {})}
-        self._write(f"$ {' '.join(words)}\n".encode())
-        try:
-            done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, env=settings, check=False)  # noqa: S603
-        except subprocess.TimeoutExpired as hanging:
-            self._write((hanging.stdout or b"") + (hanging.stderr or b""))
-            message = f"{words[0]} was not done after {seconds:g} s"
-            raise ImageError(message, hint=f"its output is in {self.path}") from None
-        self._write(done.stdout + done.stderr)
-        if done.returncode != 0:
-            raise ImageError(f"{words[0]} failed (exit {done.returncode}): {_last_line(done.stderr or done.stdout)}", hint=f"its output is in {self.path}")
-        return done.stdout.decode("utf-8", "replace")
+        # A session of its own, so that a tool ends together with all that it started.
+        with subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=settings, start_new_session=True
+        ) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                _end(process)
+                message = f"{words[0]} was not done after {seconds:g} s"
+                raise ImageError(message, hint=f"its output is in {self.path}") from None
+            except BaseException:
+                _end(process)
+                raise
+        self._write(stdout + stderr)
+        if process.returncode != 0:
+            message = f"{words[0]} failed (exit {process.returncode}): {_last_line(stderr or stdout)}"
+            raise ImageError(message, hint=f"its output is in {self.path}")
 
     def _write(self, data: bytes) -> None:
         with self.path.open("ab") as log:
             log.write(data)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a tool and its children: politely, since mmdebstrap cleans up behind itself, then for good."""
+    for signal in (SIGTERM, SIGKILL):
+        try:
+            os.killpg(process.pid, signal)
+            process.wait(10)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def private_chroot(root: Path, *command: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from harness.images.standin.definition import Package
 
 REPOSITORY = "usr/share/standin/repo"
+ABOUT = "usr/share/standin/about.json"
+"""When, and from which versions of which Debian packages, the image was made."""
 PUBLIC_KEY = "etc/pki/rpm-gpg/RPM-GPG-KEY-standin"
 LATEST = {"al2": None, "al2023": "2023.12.20260930"}
 """The release that has updates, where the layout locks its repository to a release; None where it does not."""
@@ -27,25 +30,27 @@ BOOTSTRAP = ("filesystem", "setup", "system-release", "dnf", "yum")
 """What must be there before dnf can run; rpm installs it."""
 
 
-def make_layout(baseline: str, base: Path, target: Path, journal: Journal, say: Callable[[str], None]) -> Path:
-    """Build the image of one layout from the base folder into the folder `target`; return the tar.zst in it."""
+def make_layout(baseline: str, base: Path, target: Path, journal: Journal, say: Callable[[str], None]) -> None:
+    """Fill the folder `target` with image.tar.zst and about.json, from the base in the folder `base`."""
     packages = load_packages(baseline)
-    root = target / "root"
-    root.mkdir()
+    work = target / "work"
+    root = work / "root"
+    root.mkdir(parents=True)
     with ThreadPoolExecutor(1) as pool:
         unpacking = pool.submit(journal.run, ["tar", "-xp", "--numeric-owner", "-C", root, "-I", "zstd -d", "-f", base / "tree.tar.zst"], seconds=300)
         say(f"stand-in {baseline}: packing {len(packages)} packages")
-        rpms, updates = _pack(packages, baseline, base, target, journal)
+        rpms, updates = _pack(packages, baseline, base, work, journal)
         say(f"stand-in {baseline}: signing the repository")
-        repository.sign([*rpms, *updates], target / "key", journal)
+        repository.sign([*rpms, *updates], work / "key", journal)
         unpacking.result()
     _repository(baseline, rpms, updates, root, journal)
     say(f"stand-in {baseline}: installing")
-    _install(packages, baseline, target, root, journal)
+    _install(packages, baseline, work, root, journal)
+    (root / ABOUT).write_bytes((base / "about.json").read_bytes())
     say(f"stand-in {baseline}: packing the image")
-    archive = target / "image.tar.zst"
-    journal.run(["tar", "--numeric-owner", "-C", root, "-I", "zstd -3 -T0", "-cf", archive, "."], seconds=300)
-    return archive
+    journal.run(["tar", "--numeric-owner", "-C", root, "-I", "zstd -3 -T0", "-cf", target / "image.tar.zst", "."], seconds=300)
+    shutil.copy(base / "about.json", target)
+    shutil.rmtree(work)
 
 
 def _pack(packages: dict[str, Package], baseline: str, base: Path, target: Path, journal: Journal) -> tuple[list[Path], list[Path]]:
