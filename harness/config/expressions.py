@@ -184,10 +184,7 @@ class Evaluation:
             return COMPARISONS[operator](left_number, right_number)
         if operator in {"/", "%"} and not right_number:
             self._fail("division by zero", node.line, "check the right side")
-        try:
-            result = ARITHMETIC[operator](left_number, right_number)
-        except OverflowError:
-            result = LARGEST + 1
+        result = ARITHMETIC[operator](left_number, right_number)
         if abs(result) > LARGEST:
             self._fail("the result is too large", node.line, "nothing here needs such a number")
         return int(result) if result == int(result) else result

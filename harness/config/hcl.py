@@ -93,7 +93,7 @@ def read(path: Path) -> str:
 def parse(text: str, path: Path, *, secret: bool = False) -> Body:
     """Parse a whole file; `path` is what errors name, `secret` keeps words of the file out of them."""
     tree = _tree(text.replace("\r\n", "\n"), path, 1, secret=secret)
-    return _Converter(path, text, 0).body(_tree_child(tree, "body"), 0)
+    return _Converter(path, text, 0).body(_tree_child(tree, "body"))
 
 
 def parse_expression(text: str, path: Path, line: int = 1, *, secret: bool = False) -> Expression:
@@ -175,7 +175,8 @@ class _Converter:
         found = node.line if isinstance(node, Token) else getattr(node.meta, "line", None)
         return (found or default) + self.before
 
-    def body(self, tree: Tree[Token], depth: int) -> Body:
+    def body(self, tree: Tree[Token]) -> Body:
+        """Convert a body; blocks within blocks are few here, since the scan in front has counted the brackets."""
         assignments: list[Assignment] = []
         blocks: list[Block] = []
         seen: dict[str, int] = {}
@@ -184,7 +185,7 @@ class _Converter:
             if position:
                 self._own_line(item, line)
             if item.data == "block":
-                blocks.append(self._block(item, line, depth))
+                blocks.append(self._block(item, line))
                 continue
             name = self._word(item.children[0])
             if name in seen:
@@ -204,9 +205,7 @@ class _Converter:
             node = node.children[0]
         return str(node)
 
-    def _block(self, tree: Tree[Token], line: int, depth: int) -> Block:
-        if depth > DEEPEST:
-            self.fail("blocks are nested too deeply", line, CANNOT_NEST)
+    def _block(self, tree: Tree[Token], line: int) -> Block:
         head = [child for child in _meaningful(tree) if child.data != "body"]
         labels = []
         for node in head[1:]:
@@ -217,7 +216,7 @@ class _Converter:
             if not isinstance(label, Literal):
                 self.fail("a block's name cannot hold ${…}", line, "write the name out")
             labels.append(str(label.value))
-        return Block(self._word(head[0]), tuple(labels), self.body(_tree_child(tree, "body"), depth + 1), line)
+        return Block(self._word(head[0]), tuple(labels), self.body(_tree_child(tree, "body")), line)
 
     def expression(self, node: Node, depth: int) -> Expression:
         line = self.line(node)
