@@ -58,7 +58,10 @@ def build(baseline: str, engine: Engine, cache: Cache, say: Callable[[str], None
     digest, built = present
     days = ((now or datetime.now(UTC)) - datetime.fromisoformat(built)).days if built else 0
     if days > STALE_DAYS:
-        say(f"stand-in {baseline}: its Debian packages are {days} days old; remove {cache.folder} and `{engine.name} rmi {reference}` for new ones")
+        say(
+            f"stand-in {baseline}: its Debian packages are {days} days old; for new ones remove {cache.folder} "
+            f"and `{engine.name} rmi {reference}`"
+        )
     return BaseImage("standin", reference, digest, baseline, f"stand-in with the layout of {baseline} (Debian binaries)", "asked for")
 
 
@@ -71,8 +74,8 @@ def forget(baseline: str, engine: Engine, cache: Cache) -> None:
 
 def _make(baseline: str, target: Path, cache: Cache, say: Callable[[str], None]) -> None:
     """Fill the cache entry `target`: image.tar.zst and about.json."""
-    from harness.images.standin.commands import Journal, require_tools  # noqa: PLC0415 - a warm start needs none of it
-    from harness.images.standin.layout import make_layout  # noqa: PLC0415
+    from harness.images.standin.commands import Journal, require_tools
+    from harness.images.standin.layout import make_layout
 
     if platform.machine() != "x86_64":
         message = f"the stand-in is made for x86_64 only, this machine is {platform.machine()}"
@@ -88,8 +91,8 @@ def _make(baseline: str, target: Path, cache: Cache, say: Callable[[str], None])
 
 
 def _make_base(target: Path, cache: Cache, say: Callable[[str], None]) -> None:
-    from harness.images.standin.base import make_base  # noqa: PLC0415
-    from harness.images.standin.commands import Journal  # noqa: PLC0415
+    from harness.images.standin.base import make_base
+    from harness.images.standin.commands import Journal
 
     target.mkdir()
     make_base(target, Journal(cache.folder / "logs" / "standin-base.log"), say)
@@ -116,8 +119,11 @@ def _import(folder: Path, reference: str, engine: Engine) -> None:
         engine.call("import", "--quiet", *options, str(folder / "image.tar.zst"), reference, timeout=300)
         return
     # docker reads no zstd, and a remote engine no file of ours.
-    with subprocess.Popen(["zstd", "-dc", str(folder / "image.tar.zst")], stdout=subprocess.PIPE) as unpacker:  # noqa: S603, S607
-        with engine.popen("import", *options, "-", reference, stdin=unpacker.stdout) as importer:
-            _, complaint = importer.communicate(timeout=300)
+    unpack = ["zstd", "-dc", str(folder / "image.tar.zst")]
+    with (
+        subprocess.Popen(unpack, stdout=subprocess.PIPE) as unpacker,
+        engine.popen("import", *options, "-", reference, stdin=unpacker.stdout) as importer,
+    ):
+        _, complaint = importer.communicate(timeout=300)
     if importer.returncode != 0:
         raise engine.refusal("import", complaint)

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from harness.images.standin.commands import Journal
     from harness.images.standin.debian import Deb
 
-SKELETON = {"dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755, "tmp": 0o1777, "var/tmp": 0o1777, "root": 0o550, "usr/bin": 0o755, "usr/sbin": 0o755}
+SKELETON = {
+    "dev": 0o755,
+    "proc": 0o555,
+    "sys": 0o555,
+    "run": 0o755,
+    "tmp": 0o1777,
+    "var/tmp": 0o1777,
+    "root": 0o550,
+    "usr/bin": 0o755,
+    "usr/sbin": 0o755,
+}
 MERGED = ("bin", "sbin", "lib", "lib64")
 RPM_MACROS = "%_dbpath /var/lib/rpm\n%_db_backend sqlite\n"
 

@@ -39,7 +39,9 @@ def fetch(names: Iterable[str], suite: str, folder: Path, journal: Journal) -> N
     mmdebstrap sets up a private apt of the suite with its security updates, this machine's proxies and Debian's keys; nothing is installed.
     """
     folder.mkdir(parents=True)
-    options = f"-qq --yes --download-only -oDir::Cache::archives={shlex.quote(str(folder))} -oDebug::NoLocking=1 -oAPT::Install-Recommends=false"
+    options = (
+        f"-qq --yes --download-only -oDir::Cache::archives={shlex.quote(str(folder))} -oDebug::NoLocking=1 -oAPT::Install-Recommends=false"
+    )
     hook = f'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get {options} install {shlex.join(sorted(names))}'
     # /dev/null with format null: the product is the folder that the hook filled.
     journal.run(
@@ -55,10 +57,10 @@ def unpack(archives: Sequence[Path], folder: Path, leave: Sequence[str]) -> dict
         name, version, _architecture = unquote(archive.stem).split("_")
         target = folder / name
         target.mkdir(parents=True)
-        reader = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE)  # noqa: S603, S607
+        reader = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE)
         excludes = [f"--exclude={pattern}" for pattern in leave]
         words = ["tar", "-xp", "-C", str(target), "--anchored", "--wildcards", f"--transform={MERGED}", *excludes]
-        writer = subprocess.run(words, stdin=reader.stdout, capture_output=True, timeout=300, check=False)  # noqa: S603
+        writer = subprocess.run(words, stdin=reader.stdout, capture_output=True, timeout=300, check=False)
         if reader.stdout:
             reader.stdout.close()
         if reader.wait(timeout=60) != 0 or writer.returncode != 0:

@@ -126,13 +126,13 @@ def _for_layout(values: Mapping[str, Any], layout: str) -> dict[str, Any]:
 
 
 def _package(name: str, values: Mapping[str, Any]) -> Package:
-    known = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     known.setdefault("install", known.get("layouts", LAYOUTS))
     return Package(name=name, **known)
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    import yaml  # noqa: PLC0415 - a warm start needs no YAML
+    import yaml
 
     content: dict[str, Any] = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
     return content

@@ -37,7 +37,9 @@ def make_layout(baseline: str, base: Path, target: Path, journal: Journal, say: 
     root = work / "root"
     root.mkdir(parents=True)
     with ThreadPoolExecutor(1) as pool:
-        unpacking = pool.submit(journal.run, ["tar", "-xp", "--numeric-owner", "-C", root, "-I", "zstd -d", "-f", base / "tree.tar.zst"], seconds=300)
+        unpacking = pool.submit(
+            journal.run, ["tar", "-xp", "--numeric-owner", "-C", root, "-I", "zstd -d", "-f", base / "tree.tar.zst"], seconds=300
+        )
         say(f"stand-in {baseline}: packing {len(packages)} packages")
         rpms, updates = _pack(packages, baseline, base, work, journal)
         say(f"stand-in {baseline}: signing the repository")
@@ -90,7 +92,7 @@ def _install(packages: dict[str, Package], baseline: str, target: Path, root: Pa
     journal.run(private_chroot(root, "rpm", "--import", f"/{PUBLIC_KEY}"), seconds=60)
     # By name and release: the updated demonstrators must stay to be found.
     names = [name for name, package in packages.items() if baseline in package.install]
-    first = [path.name for path in _rpms(packages, [name for name in BOOTSTRAP if name in names], target)]
+    first = [path.name for name in BOOTSTRAP if name in names for path in (target / "rpms").glob(f"{name}-[0-9]*.rpm")]
     folder = f"/{REPOSITORY}/{packages['system-release'].version if LATEST[baseline] else ''}".rstrip("/")
     journal.run(private_chroot(root, "rpm", "-i", *(f"{folder}/{name}" for name in first)), seconds=120)
     chosen = [f"{name}-1.0-1.standin" if name in repository.UPDATES else name for name in names if name not in BOOTSTRAP]
@@ -99,10 +101,6 @@ def _install(packages: dict[str, Package], baseline: str, target: Path, root: Pa
     for stamp in ("etc/.updated", "var/.updated"):
         (root / stamp).touch()
     (root / "etc/machine-id").write_bytes(b"")
-
-
-def _rpms(packages: dict[str, Package], names: list[str], target: Path) -> list[Path]:
-    return [path for name in names for path in (target / "rpms").glob(f"{name}-[0-9]*.rpm") if packages[name]]
 
 
 def _seed(baseline: str, root: Path) -> None:

@@ -38,7 +38,16 @@ def sign(rpms: Sequence[Path], public_key: Path, journal: Journal) -> None:
         journal.run([*gpg, "--passphrase", "", "--quick-generate-key", SIGNER, "rsa2048", "sign", "never"], seconds=120)
         public_key.parent.mkdir(parents=True, exist_ok=True)
         journal.run([*gpg, "--armor", "--output", public_key, "--export"], seconds=30)
-        words = ["rpmsign", "--define", f"_gpg_name {SIGNER}", "--define", f"_gpg_path {home}", "--define", f"__gpg {shutil.which('gpg')}", "--addsign"]
+        words = [
+            "rpmsign",
+            "--define",
+            f"_gpg_name {SIGNER}",
+            "--define",
+            f"_gpg_path {home}",
+            "--define",
+            f"__gpg {shutil.which('gpg')}",
+            "--addsign",
+        ]
         workers = min(4, os.cpu_count() or 1)
         parts = [part for part in (rpms[start::workers] for start in range(workers)) if part]
         with ThreadPoolExecutor(workers) as pool:

@@ -7,6 +7,7 @@ import shutil
 import stat
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ImageError
@@ -14,7 +15,6 @@ from harness.images.standin.definition import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from harness.images.standin.commands import Journal
     from harness.images.standin.debian import Deb
@@ -98,7 +98,9 @@ def rpmbuild(spec: Path, root: Path, output: Path, journal: Journal) -> list[Pat
     }
     top.mkdir()
     words = [word for name, value in settings.items() for word in ("--define", f"{name} {value}")]
-    journal.run(["rpmbuild", "-bb", "--noclean", "--nodeps", "--quiet", "--target", "x86_64", "--buildroot", root, *words, spec], seconds=600)
+    journal.run(
+        ["rpmbuild", "-bb", "--noclean", "--nodeps", "--quiet", "--target", "x86_64", "--buildroot", root, *words, spec], seconds=600
+    )
     shutil.rmtree(top)
     return sorted(output.glob("*.rpm"))
 
@@ -108,7 +110,7 @@ def _walk(folder: Path) -> list[str]:
     found: list[str] = []
     for here, folders, names in os.walk(folder):
         prefix = "/" + os.path.relpath(here, folder) if here != str(folder) else ""
-        links = [name for name in folders if os.path.islink(f"{here}/{name}")]
+        links = [name for name in folders if Path(here, name).is_symlink()]
         if not folders and not names and prefix:
             found.append(prefix)
         found += [f"{prefix}/{name}" for name in [*names, *links]]
@@ -175,12 +177,22 @@ def _quote(path: str) -> str:
 def _subpackage(gathered: Gathered, release: str) -> str:
     package = gathered.package
     summary = package.summary or f"Debian {', '.join(package.debs)}"
-    head = [f"%package -n {package.name}", f"Version: {gathered.version}", f"Release: {release}", f"Summary: {summary}", f"Group: {package.group}"]
+    head = [
+        f"%package -n {package.name}",
+        f"Version: {gathered.version}",
+        f"Release: {release}",
+        f"Summary: {summary}",
+        f"Group: {package.group}",
+    ]
     head += [f"Requires: {name}" for name in package.requires] + [f"Provides: {name}" for name in package.provides]
     head += [] if package.auto else ["AutoReq: no"]
     head += ["Requires(post): system-release"] if package.units else []
     head += ["Requires(pre): shadow-utils, setup"] if "useradd" in package.pre else []
-    text = [*head, f"%description -n {package.name}", f"{summary}. Part of the stand-in; binaries are Debian's, the layout is Amazon Linux's."]
+    text = [
+        *head,
+        f"%description -n {package.name}",
+        f"{summary}. Part of the stand-in; binaries are Debian's, the layout is Amazon Linux's.",
+    ]
     post = package.post
     if package.units:
         units = " ".join(package.units)
