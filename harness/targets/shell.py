@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS = 30.0
 KILL_SECONDS = 10.0
-PREFIX = b"unset -v __request __input __done; "
+NO_FORK = "code 254"
+"""How bash ends when the kernel refuses it a process."""
+PREFIX = b"unset -v __request __input; "
 INLINE = 32_768
 """Longest command text that bash parses from its input, which it reads byte by byte; longer ones arrive through `head`."""
 
@@ -46,14 +48,9 @@ REQUEST = """\
 if {busy}; then printf '\\000{token} =busy\\000'; printf '\\000{token} =\\000' >&3; exec cat >/dev/null; fi; \
 {before}printf '\\000{token}\\000' >&3; \
 ( printf '\\000{token} %s\\000' "$BASHPID"; export HARNESS_COMMAND={cookie}; {text} ) {redirections} 2>&3 3>&-; \
-__request=$?; printf '\\000{token} =%s\\000' "$__request"; printf '\\000{token} =\\000' >&3; unset -v __input; __done={cookie}
+__request=$?; printf '\\000{token} =%s\\000' "$__request"; printf '\\000{token} =\\000' >&3; unset -v __input
 """
 # A shell that gives way reads on as `cat`: what was already sent to it is swallowed, and the streams stay open for what still runs.
-
-FENCE = """\
-[[ $__done == {cookie} ]] || {{ printf '\\000{token} =255\\000'; printf '\\000{token} =\\000' >&3; }}
-"""
-# A line of its own, reached even when the shell could not fork and dropped the line before.
 
 KILL = """\
 exec 2>/dev/null
@@ -228,9 +225,6 @@ class PersistentShell:
         self._previous = running.pid
         if any(frame.stray for frame in running.frames.values()):
             self._retire()
-        if not running.pid:
-            message = f"{self._name} cannot start another process"
-            raise TargetError(message, hint="is it out of memory, or of process ids?")
 
     def _retire(self) -> None:
         """Leave the present process to what still runs in its background."""
@@ -249,7 +243,7 @@ class PersistentShell:
         self._slay(running)
         with suppress(Gone):
             if self._follow(running, time.monotonic() + 2.0):
-                self._previous = running.pid
+                self._previous = ""  # all of it is dead, though its corpses may keep the process group for a while
                 return
         self._discard()
 
@@ -278,7 +272,8 @@ class PersistentShell:
         reason = self._stream.ended() if self._stream else "closed"
         self._discard()
         first = next(iter(command.strip().splitlines()), "")
-        return TargetError(f"{self._name}: the shell ended ({reason}) while it ran: {first[:200]}")
+        hint = "it could not start a process; is the target out of memory, or of process ids?" if reason.endswith(NO_FORK) else None
+        return TargetError(f"{self._name}: the shell ended ({reason}) while it ran: {first[:200]}", hint=hint)
 
 
 def last_line(data: bytes) -> str:
@@ -330,7 +325,7 @@ def request(running: Running, stdin: bytes | None, previous: str) -> bytes:
     busy = f"kill -0 -- -{previous}" if previous else "false"
     head, _, rest = REQUEST.partition("{text}")
     values = {"busy": busy, "token": token, "before": before, "cookie": running.cookie, "redirections": redirections}
-    return head.format(**values).encode() + text + rest.format(**values).encode() + tail + FENCE.format(**values).encode()
+    return head.format(**values).encode() + text + rest.format(**values).encode() + tail
 
 
 def quoted(text: bytes) -> bytes:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 OUT, ERR = "stdout", "stderr"
 CHUNK = 1 << 18
 PATIENCE = 5.0
+DRAIN_SECONDS = 0.5
+"""How often the draining looks whether it is to end; what is left behind may hold the pipes for ever."""
 
 
 class Stream(Protocol):
@@ -69,6 +71,7 @@ class Process:
         for descriptor in self._open:
             self._poll.register(descriptor, select.POLLIN)
         self._drain: threading.Thread | None = None
+        self._closing = threading.Event()
 
     def send(self, data: bytes) -> None:
         """See Stream."""
@@ -111,17 +114,15 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._closing.set()
         if self._drain is not None:
-            self._drain.join(PATIENCE)
-            if self._drain.is_alive():  # a process left behind holds the pipe; the descriptors go with this process
-                return
+            self._drain.join()
         for output in self._outputs:
             output.close()
 
     def _discard(self) -> None:
-        with suppress(OSError, ValueError):
-            while self._open:
-                self.receive(None)
+        while self._open and not self._closing.is_set():
+            self.receive(DRAIN_SECONDS)
 
     def _read(self, descriptor: int) -> bytes:
         try:
