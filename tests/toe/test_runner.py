@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -321,7 +320,8 @@ def test_documents_in_a_circle(runner: Runner, target: LocalShellTarget) -> None
 
 
 def test_what_is_missing_may_fail(runner: Runner, target: LocalShellTarget) -> None:
-    steps = f"- {{name: A, action: DeleteFolder, inputs: {{path: {target.root}/no}}}}\n- {{name: B, action: DeleteFile, inputs: {{path: {target.root}/no}}}}"
+    inputs = f"inputs: {{path: {target.root}/no}}"
+    steps = f"- {{name: A, action: DeleteFolder, {inputs}}}\n- {{name: B, action: DeleteFile, {inputs}}}"
     outcome = runner.run(load(document(steps)))
     assert outcome.status is Status.SUCCESS
     assert outcome.steps[1].tail() == (f"warning: {target.root}/no was not there",)
@@ -380,32 +380,58 @@ def test_an_interruption_goes_through_with_logs(runner: Runner, tmp_path: Path, 
     assert list((tmp_path / "work").glob("*")) == []
 
 
+PROGRAM = """
+import sys
+from pathlib import Path
+from harness.toe import Runner, Semantics, load
+from tests.toe.local import LocalShellTarget
+root = Path(sys.argv[1])
+(root / "r").mkdir()
+print("up", flush=True)
+say = lambda *text: print(*text, flush=True)
+semantics = Semantics(working_directory=f"{root}/work")
+Runner(LocalShellTarget(root / "r"), root / "logs", say, on_line=say, semantics=semantics).run(load(Path(sys.argv[2])))
+"""
+
+
+def start(root: Path, source: Path) -> subprocess.Popen[str]:
+    root.mkdir()
+    repository = Path(__file__).parents[2]
+    command = [sys.executable, "-c", PROGRAM, str(root), str(source)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=repository)
+
+
+def test_a_real_interruption(tmp_path: Path) -> None:
+    source = tmp_path / "document.yml"
+    source.write_text(document(bash("One", "echo one") + "\n" + bash("Two", "echo waiting", "sleep 600")), encoding="utf-8")
+    with start(tmp_path / "run", source) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while process.stdout.readline() != "stdout waiting\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        assert "KeyboardInterrupt" in process.stderr.read()
+    (folder,) = (tmp_path / "run" / "logs").iterdir()
+    written = json.loads((folder / "detailedoutput.json").read_text(encoding="utf-8"))
+    assert written["failureMessage"] == "the run was cut short: KeyboardInterrupt"
+    assert [step["status"] for step in written["documents"][0]["phases"][0]["steps"]] == ["success", "failed"]
+    assert list((tmp_path / "run" / "work").glob("*")) == []
+
+
 def test_a_killed_process_leaves_whole_json(tmp_path: Path) -> None:
     """SIGKILL at eight different moments: what stands in the log folder can always be read."""
     source = tmp_path / "document.yml"
     source.write_text(document("\n".join(bash(f"S{number}", "true") for number in range(200))), encoding="utf-8")
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from harness.toe import Runner, Semantics, load; from tests.toe.local import LocalShellTarget\n"
-        "root = Path(sys.argv[1]); (root / 'r').mkdir()\n"
-        "print('up', flush=True)\n"
-        "runner = Runner(LocalShellTarget(root / 'r'), root / 'logs', print, semantics=Semantics(working_directory=sys.argv[1]))\n"
-        "runner.run(load(Path(sys.argv[2])))\n"
-    )
     seen = 0
     for number in range(8):
         root = tmp_path / str(number)
-        root.mkdir()
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, str(root), str(source)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-        )
-        assert process.stdout is not None
-        with process.stdout:
-            process.stdout.readline()
-            for _ in range(number * 2 + 2):
+        with start(root, source) as process:
+            assert process.stdout is not None
+            for _ in range(number * 2 + 3):
                 process.stdout.readline()
             time.sleep(number / 500)
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait(30)
         for path in root.glob("logs/TOE_*/*.json"):
             json.loads(path.read_text(encoding="utf-8"))
