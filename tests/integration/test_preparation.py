@@ -146,3 +146,10 @@ def test_old_prepared_images_are_removed(engine: Engine, standin: str) -> None:
         assert [registry.present(name, engine) for name in names] == [True, False, False, True]
     finally:
         engine.call("rmi", "-f", *names, timeout=60, check=False)
+
+
+def test_auto_takes_the_stand_in_where_no_registry_answers_and_says_so(engine: Engine, standin: str) -> None:
+    base = images.ensure("auto", Standin(), engine, print)
+    assert (base.kind, base.reference) == ("standin", standin)
+    assert base.why.startswith("no registry answers (registry.invalid")
+    assert "amazon" not in f"{base.label} {base.reference}".lower()
