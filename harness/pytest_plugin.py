@@ -22,7 +22,7 @@ from harness.model import Environment, Status
 from harness.suite import Host, Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     from harness.login import Login
     from harness.targets.base import Target
@@ -38,6 +38,8 @@ class Judging:
     """One pass of the suites over one target."""
 
     scope: Scope
+    known: Collection[str]
+    """Every rule that there is, of which the scope may have chosen some."""
     parameters: Parameters
     suites: Path
     target: Target | None = None
@@ -65,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a test without a rule, since it would judge nothing that anybody asked for."""
     judging = config.stash.get(JUDGING, None)
-    known = judging.scope.rules if judging else catalogue.load().rules
+    known = judging.known if judging else catalogue.load().rules
     for item in items:
         rules = [mark.args[0] for mark in item.iter_markers("rule") if mark.args]
         if len(rules) != 1:
@@ -119,11 +121,12 @@ class Collector:
         """Keep what went wrong inside pytest itself."""
         self.judging.broken.append(str(excrepr).strip().splitlines()[-1])
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Leave out what is not applicable before any fixture is made."""
-        rule = self.judging.scope.rules[rule_of(item)]
-        return True if self.judging.scope.not_applicable(rule) is not None else None
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out what was not asked for or is not applicable here, before any fixture is made."""
+        scope = self.judging.scope
+        rules = {rule: scope.not_applicable(scope.rules[rule]) is None for rule in scope.rules}
+        items[:] = [item for item in items if rules.get(rule_of(item), False)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
@@ -169,12 +172,15 @@ def judge(
     scope: Scope,
     parameters: Mapping[str, str],
     suites: Sequence[Path] = (SUITES,),
+    known: Collection[str] = (),
 ) -> Judging:
     """Run the suites on an open target and return what they found.
 
     Raises ContentError when a suite cannot be loaded, TargetError when the target is lost on the way, KeyboardInterrupt on Ctrl-C.
     """
-    judging = Judging(scope=scope, parameters=Parameters(parameters), suites=suites[0], target=target, host=host)
+    judging = Judging(
+        scope=scope, known=known or scope.rules, parameters=Parameters(parameters), suites=suites[0], target=target, host=host
+    )
     arguments = [
         *map(str, suites),
         "--disable-plugin-autoload",

@@ -100,7 +100,7 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
     host = host_for(place.target)
     say(f"judging {len(rules)} rules")
     try:
-        judging = pytest_plugin.judge(place.target, host, scope, values)
+        judging = pytest_plugin.judge(place.target, host, scope, values, known=content.rules)
     finally:
         kept.capture(host.backend.records())
     return Run(

@@ -115,6 +115,24 @@ def test_what_does_not_apply_is_not_even_asked(tmp_path: Path) -> None:
     assert judging.host.backend.asked == []
 
 
+def test_what_is_left_out_does_not_disturb_the_next_suite(tmp_path: Path) -> None:
+    text = """
+import pytest
+@pytest.fixture(scope="module")
+def shared():
+    return 1
+@rule("demo-first")
+def test_first(shared):
+    expect("shared", shared, equals=1)
+@rule("demo-rule")
+def test_left_out(shared):
+    pass
+"""
+    (tmp_path / "test_zz_next.py").write_text(HEAD + '@rule("demo-next")\ndef test_next():\n    expect("it", 1, equals=1)\n', "utf-8")
+    judging = judged(tmp_path, text, "demo-first", "demo-rule", "demo-next", excluded={"demo-rule": "no such daemon"})
+    assert statuses(judging) == {"demo-first": Status.PASS, "demo-rule": Status.NOT_APPLICABLE, "demo-next": Status.PASS}
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
