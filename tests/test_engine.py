@@ -38,6 +38,14 @@ esac
 """
 
 
+IDLE_DOCKER = """\
+#!/bin/bash
+[[ $1 == --version ]] && { echo Docker version 1.2.3; exit; }
+echo 'Cannot connect to the Docker daemon' >&2
+exit 1
+"""
+
+
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the only folder on PATH, which holds nothing but bash and cat."""
@@ -58,7 +66,9 @@ def program(path: Path, name: str, text: str) -> Path:
     return place
 
 
-def podman(path: Path, *, refused: str = "'no such option'", reason: str = "setrlimit: operation not permitted", runtime: str = "default") -> Path:
+def podman(
+    path: Path, *, refused: str = "'no such option'", reason: str = "setrlimit: operation not permitted", runtime: str = "default"
+) -> Path:
     return program(path, "podman", FAKE.format(info=INFO, refused=refused, reason=reason, runtime=runtime))
 
 
@@ -77,7 +87,7 @@ def test_without_an_engine_the_hint_says_what_to_install(path: Path) -> None:
 
 
 def test_a_docker_without_its_daemon_is_not_used(path: Path) -> None:
-    program(path, "docker", "#!/bin/bash\n[[ $1 == --version ]] && { echo Docker version 1.2.3; exit; }\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
+    program(path, "docker", IDLE_DOCKER)
     told: list[str] = []
     with pytest.raises(EngineError) as caught:
         engines.find(say=told.append)
@@ -214,7 +224,7 @@ def test_the_reason_is_the_last_line_that_says_why(said: bytes, reason: str) -> 
         ('Error: creating container storage: the container name "x" is already in use by 12', EngineError, "choose another name"),
         ("Error: localhost/x: image not known", ImageError, "images"),
         ("docker: Error response from daemon: No such image: x:latest.", ImageError, "images"),
-        ("Error: no container with name or ID \"x\" found: no such container", TargetError, "ps -a"),
+        ('Error: no container with name or ID "x" found: no such container', TargetError, "ps -a"),
         ("Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", EngineError, "start the"),
         ("Error: something new", EngineError, None),
     ],

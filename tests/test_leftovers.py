@@ -39,7 +39,7 @@ def test_a_process_that_ended_and_was_not_waited_for_is_gone() -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_a_process_that_cannot_be_seen_from_here_is_unknown(running: bool) -> None:
+def test_a_process_that_cannot_be_seen_from_here_is_unknown(*, running: bool) -> None:
     other = left({f"{LABEL}.place": "another machine pid:[1]"}, running=running)
     assert other.owner() is Owner.UNKNOWN
 

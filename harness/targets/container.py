@@ -79,7 +79,11 @@ class ContainerTarget:
 
         Removes what crashed runs left behind. Raises ImageError when the image is missing, EngineError when no container starts.
         """
-        image_id = identify(engine, image)
+        try:
+            image_id = identify(engine, image)
+        except EngineError:
+            engine = engines.renew(engine, say)
+            image_id = identify(engine, image)
         with suppress(UnreachableError):  # the start itself will say why the engine does not answer
             leftovers.sweep(engine, say)
         memory = boot.Memory(engine, image_id)
@@ -284,7 +288,7 @@ def identify(engine: Engine, image: str) -> str:
     completed = engine.call("image", "inspect", "--format", "{{.Id}}", image, timeout=60, check=False)
     if completed.returncode != 0:
         refusal = engine.refusal("image", completed.stderr)
-        if "cannot connect" in refusal.message.lower():
+        if not isinstance(refusal, ImageError):
             raise refusal
         message = f"there is no image {image}"
         raise ImageError(message, hint=f"`{engine.name} images` lists what is there")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.targets.frames import Frame, Lines
 
 MARKER = b"\0" + b"0123456789abcdef" * 2
-PIECES = st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"\0", MARKER[:9], MARKER[:-1], MARKER[1:], b"\n"])), max_size=12).map(b"".join)
+PIECES = st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"\0", MARKER[:9], MARKER[:-1], MARKER[1:], b"\n"])), max_size=12).map(
+    b"".join
+)
 BYTES = PIECES.filter(lambda data: MARKER not in data)
 
 
 def fed(data: bytes, cuts: list[int]) -> Frame:
     frame = Frame(MARKER, lambda _: None)
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         frame.take(data[start:end])
     return frame
 
@@ -47,7 +51,7 @@ def test_lines_are_whole_and_complete(text: str, cuts: list[int]) -> None:
     lines = Lines("stdout", lambda stream, line: told.append((stream, line)))
     data = text.encode()
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         lines.feed(data[start:end])
     lines.finish()
     expected = text.split("\n")

@@ -47,7 +47,7 @@ def test_a_file_goes_there_and_back(local: LocalTarget, tmp_path: Path, name: st
     local.put(b"", str(path))
     assert local.get(str(path)) == b""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == [name], "nothing else is left in the folder"
+    assert [path.name for path in tmp_path.iterdir()] == [name], "nothing else is left in the folder"
 
 
 def test_a_file_is_replaced_in_one_rename(local: LocalTarget, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_what_cannot_be_carried_is_the_error_that_python_would_raise(local: Loca
         local.get(str(tmp_path / "folder"))
     with pytest.raises(IsADirectoryError):
         local.put(b"", str(tmp_path / "folder"))
-    assert os.listdir(tmp_path) == ["folder"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_folder_that_takes_no_file_is_told_in_one_line(local: LocalTarget) -> None:

@@ -89,7 +89,7 @@ def test_a_command_ends_as_in_a_bash_of_its_own(shell: PersistentShell, command:
     assert shell.run("echo on", timeout=20).stdout == b"on\n"
 
 
-@pytest.mark.parametrize("broken", ["'", "echo $((", "if true; then", ")", "fi; echo x", "echo \"", "<<X"])
+@pytest.mark.parametrize("broken", ["'", "echo $((", "if true; then", ")", "fi; echo x", 'echo "', "<<X"])
 def test_a_syntax_error_stays_within_its_command(shell: PersistentShell, broken: str) -> None:
     done = shell.run(broken, timeout=20)
     assert done.returncode in {0, 1, 2}
