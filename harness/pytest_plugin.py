@@ -166,7 +166,7 @@ class Collector:
         item.user_properties.append(("rule", rule_of(item)))
 
 
-def judge(
+def judge(  # noqa: PLR0913 - the parts of one pass
     target: Target,
     host: Host,
     scope: Scope,
@@ -197,7 +197,7 @@ def judge(
         raise judging.lost
     if code == pytest.ExitCode.INTERRUPTED and not judging.broken:
         raise KeyboardInterrupt
-    if judging.broken or code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+    if judging.broken or code not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
         text = judging.broken or output.getvalue().strip().splitlines() or [f"pytest ended with {code}"]
         raise ContentError(
             f"the suites cannot be run: {text[-1].removeprefix('ERROR: ')}", hint=f"try it by hand: pytest {suites[0]} --collect-only"

@@ -133,6 +133,9 @@ def opened(settings: Settings, options: Options, content: Catalog, say: Progress
     say(f"engine {found.name} {found.version}")
     base = images.ensure(options.base, source, found, say)
     say(f"base {base.label}: {base.why}")
+    if base.kind == "registry":
+        # Its packages come from a repository on the network; the engine's own network still is a namespace of its own.
+        found = replace(found, network="")
     with ContainerTarget.start(found, base.reference, keep=options.keep, say=say) as target:
         yield Opened(target, source, base, baseline)
 
