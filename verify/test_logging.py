@@ -18,7 +18,8 @@ JOURNALD = (
     "/usr/lib/systemd/journald.conf /etc/systemd/journald.conf "
     "/usr/lib/systemd/journald.conf.d/*.conf /run/systemd/journald.conf.d/*.conf /etc/systemd/journald.conf.d/*.conf"
 )
-SELECTOR = re.compile(r"^\s*(?P<selector>[a-z0-9*,]+\.[a-z0-9*=!]+[^\s]*)\s+(?P<action>\S.*)$", re.IGNORECASE)
+FACILITY = r"(?:\*|auth|authpriv|cron|daemon|kern|lpr|mail|mark|news|security|syslog|user|uucp|local[0-7])"
+SELECTOR = re.compile(rf"^\s*(?P<selector>{FACILITY}(?:,{FACILITY})*\.[a-z*=!]+\S*)\s+(?P<action>\S.*)$", re.IGNORECASE)
 FILE = re.compile(r"""^-?(?P<plain>/[^\s;]+)|file="(?P<named>[^"]+)\"""")
 MODE = re.compile(r"""filecreatemode\s*=?\s*"?(?P<mode>[0-7]{3,4})""", re.IGNORECASE)
 DAYS = {"hourly": 1 / 24, "after 1 days": 1, "daily": 1, "weekly": 7, "monthly": 30, "yearly": 365}

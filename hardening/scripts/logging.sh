@@ -50,9 +50,14 @@ rsyslog_main() { # the main file: no CR, our folder read before the first rule, 
 	[[ -f $main_conf ]] || die "$main_conf is missing: reinstall rsyslog"
 	new=$(beside "$main_conf")
 	ISMS_MODE=$logging_file_mode awk '
+		BEGIN {
+			# Names and not any word: parameters of a module, such as SysSock.Use, stand on lines of their own as well.
+			name = "(\\*|auth|authpriv|cron|daemon|kern|lpr|mail|mark|news|security|syslog|user|uucp|local[0-7])"
+			selector = "^" name "(," name ")*\\.[=!]*(\\*|none|[a-z]+)[^ \t]*[ \t]+[^ \t]"
+		}
 		{ sub(/\r$/, ""); line[NR] = $0; bare = tolower($0); sub(/^[ \t]+/, "", bare) }
 		bare ~ /^(\$includeconfig|include\().*\/etc\/rsyslog\.d\// && !include { include = NR }
-		bare ~ /^([a-z0-9*,]+\.[a-z0-9=!*]+)[^ \t]*[ \t]+[^ \t]/ && !first { first = NR }
+		bare ~ selector && !first { first = NR }
 		END {
 			for (n = 1; n <= NR; n++) {
 				if (n == first && !include) print "$IncludeConfig /etc/rsyslog.d/*.conf"
@@ -66,6 +71,10 @@ rsyslog_main() { # the main file: no CR, our folder read before the first rule, 
 	awk '!(tolower($1) == "$filecreatemode" && $0 == previous) { print } { previous = $0 }' "$new" >"$new.x"
 	cat -- "$new.x" >"$new"
 	rm -f -- "$new.x"
+	if ! cmp -s -- "$new" "$main_conf" && ! rsyslogd -N1 -f "$new" >/dev/null 2>&1; then
+		rm -f -- "$new"
+		die "rsyslog refuses its configuration: rsyslogd -N1"
+	fi
 	swap logging-rsyslog-file-mode "$new" "$main_conf"
 }
 
