@@ -50,6 +50,9 @@ class Judging:
     lost: TargetError | None = None
 
 
+WHOLE = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
+"""How pytest ends when every test was reached: a fixture that failed is told rule by rule, and there may be nothing to judge."""
+
 JUDGING = pytest.StashKey[Judging]()
 
 
@@ -197,7 +200,7 @@ def judge(  # noqa: PLR0913 - the parts of one pass
         raise judging.lost
     if code == pytest.ExitCode.INTERRUPTED and not judging.broken:
         raise KeyboardInterrupt
-    if judging.broken or code not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+    if judging.broken or code not in WHOLE:
         text = judging.broken or output.getvalue().strip().splitlines() or [f"pytest ended with {code}"]
         raise ContentError(
             f"the suites cannot be run: {text[-1].removeprefix('ERROR: ')}", hint=f"try it by hand: pytest {suites[0]} --collect-only"
