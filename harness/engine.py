@@ -114,6 +114,8 @@ class Engine:
             return EngineError(text, hint=f"free disk space: `{self.name} system df` shows what the engine holds")
         if "already in use" in known and "name" in known:
             return EngineError(text, hint=f"choose another name, or remove it: `{self.name} rm -f NAME`")
+        if "names must match" in known or "invalid container name" in known:
+            return EngineError(text, hint="a name consists of letters, digits, `_`, `.` and `-`")
         if re.search(r"image not known|no such image|unable to find image|manifest unknown|initializing source", known):
             return ImageError(text, hint=f"`{self.name} images` lists what is there")
         if re.search(r"no such container|no container with name", known):

@@ -183,7 +183,7 @@ def key(engine: Engine) -> str:
         changed = os.stat(engine.path).st_mtime_ns  # noqa: PTH116 - the path is text on purpose
         return json.dumps(
             [SCHEMA, engine.name, engine.path, changed, engine.version, platform.release(), os.geteuid(), limit_ladder()[1:],
-             sorted(entry.name for entry in Path("/sys/fs/cgroup").glob("*") if entry.is_dir() and "." not in entry.name)[:20],
+             cgroup_layout(),
              [shutil.which(name) for name in RUNTIMES], os.environ.get("DOCKER_HOST", ""), os.environ.get("CONTAINER_HOST", "")]
         )  # fmt: skip
     return json.dumps([SCHEMA, engine.path])

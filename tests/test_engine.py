@@ -18,32 +18,7 @@ from harness import engine as engines
 from harness import engine_trial
 from harness.engine import Engine, last_words
 from harness.errors import EngineError, HarnessError, ImageError, TargetError
-
-INFO = json.dumps({"host": {"arch": "amd64", "cgroupVersion": "v2", "serviceIsRemote": False, "security": {"rootless": True}}})
-FAKE = """\
-#!/bin/bash
-# A stand-in for podman that refuses what the environment says, and writes down what it was asked.
-echo "$*" >>"$0.log"
-echo 'time="x" level=warning msg="noise"' >&2
-if [[ $1 == --runtime ]]; then runtime=$2; shift 2; fi
-case $1 in
---version) echo "podman version 9.9.9" ;;
-info) echo '{info}' ;;
-import) cat >/dev/null ;;
-run)
-	case " $* " in {refused}) echo "Error: {reason}" >&2; exit 126 ;; esac
-	if [[ ${{runtime-default}} != {runtime} ]]; then echo "Error: OCI runtime: cgroups in hybrid mode not supported" >&2; exit 126; fi
-	echo 0123456789ab ;;
-esac
-"""
-
-
-IDLE_DOCKER = """\
-#!/bin/bash
-[[ $1 == --version ]] && { echo Docker version 1.2.3; exit; }
-echo 'Cannot connect to the Docker daemon' >&2
-exit 1
-"""
+from tests.fake_engine import IDLE_DOCKER, podman, program
 
 
 @pytest.fixture
@@ -57,19 +32,6 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     return folder
-
-
-def program(path: Path, name: str, text: str) -> Path:
-    place = path / name
-    place.write_text(text, encoding="utf-8")
-    place.chmod(0o755)
-    return place
-
-
-def podman(
-    path: Path, *, refused: str = "'no such option'", reason: str = "setrlimit: operation not permitted", runtime: str = "default"
-) -> Path:
-    return program(path, "podman", FAKE.format(info=INFO, refused=refused, reason=reason, runtime=runtime))
 
 
 def asked(place: Path, verb: str) -> list[str]:

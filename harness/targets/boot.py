@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 BOOT_SECONDS = 90.0
 SILENT_SECONDS = 20.0
 """How long a systemd may say nothing at all; version 219 on a host with cgroup v2 only freezes without a word."""
+FREEZE_SECONDS = 2.0
+"""How long it may say nothing before its console is read for the reason."""
 QUESTION_SECONDS = 20.0
 POLL_SECONDS = 0.05
 SLEEPER = "trap 'exit 0' TERM INT RTMIN+3; while :; do sleep 86400 & wait $!; done"
@@ -45,6 +47,10 @@ class Inside(Protocol):
 
     def ended(self) -> str | None:
         """Say how the container ended; None while it runs."""
+        ...
+
+    def frozen(self) -> str:
+        """Return the words with which systemd gave up; empty when it has not said so."""
         ...
 
 
@@ -124,6 +130,9 @@ def wait(inside: Inside) -> str:
             return f"degraded: {', '.join(line.split()[0] for line in units if line.split())} failed"
         if told in {"maintenance", "stopping"}:
             message = f"systemd is in the state {told}"
+            raise BootError(message)
+        if now - heard > FREEZE_SECONDS and (words := inside.frozen()):
+            message = f"systemd gave up: {words}"
             raise BootError(message)
         if now - heard > SILENT_SECONDS:
             message = f"systemd does not answer within {SILENT_SECONDS:g} s"

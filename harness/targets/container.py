@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from contextlib import suppress
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20
+FROZEN = re.compile(r"freezing( execution)?\b|exiting pid 1", re.IGNORECASE)
 PROXY = """\
 exec 3<>/dev/tcp/127.0.0.1/22 4<&0 || exit 1
 cat <&3 4<&- & down=$!
@@ -246,10 +248,18 @@ class ContainerTarget:
             return "was removed"
         if state.get("Running"):
             return None
-        log = self.engine.call("logs", "--tail", "5", self._container, timeout=20, check=False)
-        lines = [line.strip() for line in (log.stdout + log.stderr).decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = self._log(5)
         memory = ", out of memory" if state.get("OOMKilled") else ""
-        return f"ended (exit code {state.get('ExitCode')}{memory})" + (f", last lines: {' | '.join(lines[-5:])}" if lines else "")
+        return f"ended (exit code {state.get('ExitCode')}{memory})" + (f", last lines: {' | '.join(lines)}" if lines else "")
+
+    def frozen(self) -> str:
+        """Return the words with which systemd gave up, as version 219 does where it finds no cgroups it knows."""
+        return next((line for line in self._log(20) if FROZEN.search(line)), "")
+
+    def _log(self, count: int) -> list[str]:
+        """Return the last lines of the container's console."""
+        log = self.engine.call("logs", "--tail", str(count), self._container, timeout=20, check=False)
+        return [line.strip() for line in (log.stdout + log.stderr).decode("utf-8", "replace").splitlines() if line.strip()][-count:]
 
     def _explained(self, error: TargetError) -> TargetError:
         """Say that the container ended, when that is why the shell ended."""

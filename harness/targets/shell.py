@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS = 30.0
 KILL_SECONDS = 10.0
+MOST_RETIRED = 8
+"""How many earlier shells are kept for what commands left running; beyond that the oldest loses its output pipes."""
 NO_FORK = "code 254"
 """How bash ends when the kernel refuses it a process."""
 PREFIX = b"unset -v __request __input; "
@@ -231,6 +233,8 @@ class PersistentShell:
         if self._stream is not None:
             self._stream.drain()
             self._retired.append(self._stream)
+        if len(self._retired) > MOST_RETIRED:
+            self._retired.pop(0).close()
         self._stream, self._previous = None, ""
 
     def _discard(self) -> None:

@@ -302,12 +302,17 @@ def odd_init(engine: Engine) -> Generator[str]:
         ("rm -f /sbin/init", "has no /sbin/init"),
         ("rm -f /sbin/init; printf '#!/bin/sh\\necho words; exit 3\\n' >/sbin/init; chmod 755 /sbin/init", "exit code 3"),
         ("rm -f /sbin/init; printf '#!/bin/sh\\nexec sleep 1000\\n' >/sbin/init; chmod 755 /sbin/init", "does not answer"),
+        (
+            "rm -f /sbin/init; printf '#!/bin/sh\\necho Freezing execution.; exec sleep 1000\\n' >/sbin/init; chmod 755 /sbin/init",
+            "gave up",
+        ),
     ],
 )
 def test_without_systemd_the_rest_still_works(  # noqa: PLR0913 - fixtures
     engine: Engine, image: str, name: str, odd_init: str, change: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boot, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(boot, "FREEZE_SECONDS", 0.5)
+    monkeypatch.setattr(boot, "SILENT_SECONDS", 2.0)
     engine.call("run", f"--name={name}", *engine.run_options, "--entrypoint=/bin/sh", image, "-c", change)
     engine.call("commit", name, odd_init, timeout=120)
     engine.call("rm", "-f", name)
