@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
+from harness.config.cron import six_fields
 from harness.config.suggestions import did_you_mean
 from harness.errors import Location, UsageError
 
@@ -22,16 +23,8 @@ def _blank_is_unset(value: object) -> object:
 
 
 def _schedule(text: str) -> str:
-    """Check the shape of a schedule: six cron fields, one of the two day fields `?`. The service checks the rest."""
-    fields = text[5:-1].split() if re.fullmatch(r"cron\(.*\)", text) else []
-    if re.fullmatch(r"rate\(\d+ (minute|hour|day)s?\)", text):
-        return text
-    if not fields:
-        raise ValueError("must be `cron(…)` or `rate(…)`; try cron(0 2 ? * sun *)")
-    if len(fields) != 6:  # noqa: PLR2004 - minute, hour, day of month, month, day of week, year
-        raise ValueError(f"has {len(fields)} cron fields, EC2 Image Builder wants 6; Sunday at 2 is cron(0 2 ? * sun *)")
-    if "?" not in {fields[2], fields[4]}:
-        raise ValueError("needs `?` as day of month or as day of week; Sunday at 2 is cron(0 2 ? * sun *)")
+    """Check the shape of a schedule; the text stays as it is written, see `Schedule.six_fields`."""
+    six_fields(text)
     return text
 
 
@@ -40,6 +33,12 @@ def _principal(text: str) -> str:
     if re.fullmatch(r"[0-9]{12}|arn:aws[a-z-]*:organizations::[0-9]{12}:(organization/o-[a-z0-9]+|ou/o-[a-z0-9]+/ou-[a-z0-9-]+)", text):
         return text
     raise ValueError("must be account ids of 12 digits, or ARNs of an organization or an organizational unit; never `all`")
+
+
+def _topic(text: str | None) -> str | None:
+    if text is None or re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}", text):
+        return text
+    raise ValueError("must be the ARN of an SNS topic")
 
 
 Frozen = Annotated[Mapping[str, Item], AfterValidator(lambda value: MappingProxyType(dict(value)))]
@@ -112,10 +111,21 @@ class Schedule(Section):
 
     written = 'schedule { expression = "cron(0 2 ? * sun *)" }'
     expression: Annotated[str, AfterValidator(_schedule)]
+    """As written; the five fields of old examples are accepted."""
     timezone: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9]{2,}(/[a-zA-Z0-9_+-]+)*$", min_length=3, max_length=100)] = "UTC"
     start_condition: Literal["EXPRESSION_MATCH_ONLY", "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"] = (
         "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
     )
+
+    @property
+    def six_fields(self) -> str:
+        """The expression in the form that the service takes."""
+        return six_fields(self.expression)[0]
+
+    @property
+    def note(self) -> str | None:
+        """What to tell about the difference between the two; None where there is none."""
+        return six_fields(self.expression)[1]
 
 
 class Distribution(Section):
@@ -148,6 +158,31 @@ class Publish(Section):
     instance_types: tuple[str, ...] = ("t3.medium",)
     allowed_principals: Principals = ()
     tags: Frozen[str] = Field(default_factory=lambda: MappingProxyType({}))
+    """More tags; those of the project itself cannot be changed."""
+    source: Optional = None
+    """Name of the source whose build is published; None is the first."""
+    parent_image: Optional = None
+    """What the recipe starts from, where it is not Amazon's newest image."""
+    root_volume_gib: Annotated[int, Field(ge=8, le=16_000)] = 20
+    working_directory: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/var/lib"
+    """Where components run from: /tmp may be mounted noexec."""
+    instance_profile: Optional = None
+    """An existing instance profile; None: the foundation has one, with its role."""
+    security_group: Optional = None
+    """An existing security group; None: the foundation has one."""
+    log_bucket: Optional = None
+    """An existing bucket; None: the foundation has one."""
+    log_kms_key_id: Optional = None
+    """Key of the log groups; its policy must let CloudWatch Logs use it."""
+    dashboard: bool = True
+    sns_topic: Annotated[str | None, BeforeValidator(_blank_is_unset), AfterValidator(_topic)] = None
+    """Is told of every image that is made or fails."""
+    execution_role: Optional = None
+    """Role that writes SSM parameters outside of /imagebuilder/."""
+    share: Literal["build", "promote"] = "build"
+    """When others may launch an AMI: as soon as it is built, or after `harness promote`."""
+    keep_images: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """How many images a life-cycle policy leaves; None: it is somebody else's job."""
     schedule: Schedule | None = None
     distributions: tuple[Distribution, ...] = ()
 
