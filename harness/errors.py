@@ -6,6 +6,7 @@ HarnessError               2
 ├── ContentError           2  a rule, baseline, control or script of ours or of the user does not fit together
 ├── DocumentError          2  a component document that AWSTOE would refuse
 ├── BuildError             1  a document ran and failed on the target
+├── PublishError           1  AWS refused, or somebody else changed what we were about to change
 └── UnreachableError       3  something outside is missing or does not answer
     ├── EngineError        3  no container engine, or it refuses to start a container
     ├── ImageError         3  a base image that cannot be had
@@ -66,6 +67,12 @@ class DocumentError(HarnessError):
 
 class BuildError(HarnessError):
     """A component document ran and failed."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class PublishError(HarnessError):
+    """AWS did not do what was planned; running again goes on where this stopped."""
 
     exit_code: ClassVar[int] = 1
 
