@@ -54,7 +54,7 @@ def start(engine: Engine, baseline: str) -> Generator[Callable[[], Machine]]:
         names.append(name)
         engine.call("run", "-d", f"--name={name}", *engine.run_options, *options, image, "/sbin/init")
         machine = Machine(engine, name)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (state := machine.sh("systemctl is-system-running", check=False).strip()) not in {"running", "degraded"}:
             assert time.monotonic() < deadline, state
             time.sleep(0.2)
