@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SERVICE: Final = "imagebuilder"
 _UNCHECKED_STATUS: Final[Mapping[str, int]] = {"UnknownOperationException": 404, "ResourceAlreadyExistsException": 400}
 
+_SIGNATURE: Final = re.compile(r"Credential=[^/,\s]+/\d{8}/(?P<region>[a-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request")
+
 Json = dict[str, Any]
 
 
@@ -52,6 +54,12 @@ class Answer:
     def payload(self) -> bytes:
         """The body as bytes."""
         return json.dumps(self.body, ensure_ascii=False).encode()
+
+
+def signed_for(authorization: str | None) -> tuple[str, str] | None:
+    """Return region and service of a signature; None for a request that is not signed. The signature itself is not checked."""
+    match = _SIGNATURE.search(authorization or "")
+    return (match["region"], match["service"]) if match else None
 
 
 @cache
