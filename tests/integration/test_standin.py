@@ -240,6 +240,26 @@ def test_it_comes_back_after_a_restart(fresh: ContainerTarget, layout: str) -> N
     assert fresh.run(f"systemctl is-active {ACTIVE[layout][0]}").out.strip() == "active"
 
 
+def test_log_lines_reach_the_files_of_the_layout(fresh: ContainerTarget, layout: str) -> None:
+    if layout == "al2023":
+        assert fresh.run("test -e /var/log/secure").returncode == 1, "nothing but the journal by default"
+        out(fresh, "yum -y install rsyslog && systemctl enable --now rsyslog.service")
+    out(fresh, "logger -p authpriv.info standin-mark")
+    out(fresh, "timeout 20 sh -c 'until grep -q standin-mark /var/log/secure; do sleep 0.1; done'")
+    assert fresh.run("grep -q standin-mark /var/log/messages").returncode == 1
+
+
+def test_a_job_of_at_runs(fresh: ContainerTarget) -> None:
+    out(fresh, "echo 'echo done >/root/at' | at now")
+    out(fresh, "timeout 60 sh -c 'until test -s /root/at; do sleep 0.1; done'")
+
+
+def test_the_audit_daemon_restarts_by_service_only(fresh: ContainerTarget) -> None:
+    assert fresh.run("systemctl restart auditd").returncode != 0
+    out(fresh, "service auditd restart")
+    assert out(fresh, "systemctl is-active auditd").strip() == "active"
+
+
 def test_a_second_build_builds_nothing(engine: Engine, layout: str) -> None:
     first = standin.build(layout, engine, Cache(), lambda _: None)
     said: list[str] = []

@@ -32,7 +32,7 @@ SPACE = 1_500_000_000
 
 def reference_of(baseline: str) -> str:
     """Return the name under which the engine has, or would have, the stand-in as it is defined now."""
-    return f"localhost/isms-standin-{baseline}:{layout_key(baseline)}"
+    return f"{_repository(baseline)}:{layout_key(baseline)}"
 
 
 def build(baseline: str, engine: Engine, cache: Cache, say: Callable[[str], None], *, now: datetime | None = None) -> BaseImage:
@@ -49,7 +49,8 @@ def build(baseline: str, engine: Engine, cache: Cache, say: Callable[[str], None
         folder = cache.entry("standin", f"{baseline}-{layout_key(baseline)}", lambda path: _make(baseline, path, cache, say), say)
         say(f"stand-in {baseline}: importing into {engine.name}")
         _import(folder, reference, engine)
-        engine.call("tag", reference, f"{reference.rsplit(':', 1)[0]}:latest")
+        engine.call("tag", reference, f"{_repository(baseline)}:latest")
+        _remove_superseded(baseline, engine)
         cache.prune("standin", keep=2 * len(LAYOUTS))
         cache.prune("standin-base", keep=2)
         present = _inspect(reference, engine)
@@ -70,6 +71,18 @@ def forget(baseline: str, engine: Engine, cache: Cache) -> None:
     engine.call("rmi", reference_of(baseline), check=False)
     for kind, name in (("standin", f"{baseline}-{layout_key(baseline)}"), ("standin-base", base_key())):
         shutil.rmtree(cache.path(kind, name), ignore_errors=True)
+
+
+def _repository(baseline: str) -> str:
+    return f"localhost/isms-standin-{baseline}"
+
+
+def _remove_superseded(baseline: str, engine: Engine) -> None:
+    """Drop the stand-ins of earlier definitions, 200 MB each; the engine keeps those that a container still uses."""
+    listed = engine.call("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"label={LABEL}=true", check=False).stdout
+    for name in listed.decode().split():
+        if name.startswith(f"{_repository(baseline)}:") and not name.endswith((":latest", f":{layout_key(baseline)}")):
+            engine.call("rmi", name, check=False)
 
 
 def _make(baseline: str, target: Path, cache: Cache, say: Callable[[str], None]) -> None:
