@@ -91,7 +91,7 @@ def test_what_is_missing_or_wide(machine: Machine, parameters: dict[str, str]) -
     machine.sh(
         "rm -f /var/log/btmp /var/log/wtmp /etc/logrotate.conf; rm -rf /var/log/journal;"
         "touch /var/log/secure /var/log/yum.log '/var/log/a b.log';"
-        "chmod 0777 /var/log; chmod 0666 /var/log/secure '/var/log/a b.log'; chown nobody /var/log/yum.log;"
+        "chmod 0777 /var/log; chmod 0666 /var/log/secure '/var/log/a b.log'; chmod 0644 /var/log/yum.log; chown nobody /var/log/yum.log;"
         "systemctl disable --now -q rsyslog; systemctl mask -q rsyslog"
     )
     broken = machine.script("logging", "check", parameters)
