@@ -7,7 +7,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -27,7 +27,7 @@ INTERRUPTED = 130
 class Commands(TyperGroup):
     """The commands; Ctrl-C and a request to end have the exit codes that shells expect, where typer would say 1."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - the type is private to typer
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
@@ -109,6 +109,9 @@ def verify(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the target running and print its URI.")] = False,
     evidence: Annotated[Path, typer.Option("--evidence", metavar="DIR", help="Folder that gets one folder per run.")] = Path("evidence"),
     rule: Annotated[list[str] | None, typer.Option("--rule", metavar="ID", help="Judge only this rule; may be repeated.")] = None,
+    waivers: Annotated[
+        Path | None, typer.Option("--waivers", metavar="FILE", help="Default: waivers.yaml beside the configuration, if there is one.")
+    ] = None,
     config: Config = None,
     var: Var = None,
     var_file: VarFile = None,
@@ -122,7 +125,7 @@ def verify(
     from harness.verify import verify as carry_out
 
     say = console.Progress(quiet=quiet, verbose=verbose)
-    options = Options(target=target, base=base.value, as_is=as_is, keep=keep, evidence=evidence, rules=tuple(rule or ()))
+    options = Options(target=target, base=base.value, as_is=as_is, keep=keep, evidence=evidence, rules=tuple(rule or ()), waivers=waivers)
     run, kept = carry_out(settings_from(config, var, var_file), options, say)
     if output is Format.JSON:
         from harness.reports.json import render
@@ -191,19 +194,21 @@ def report(
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Where to write harness.hcl.")] = Path()) -> None:
-    """Write a commented harness.hcl to start from."""
+def init(folder: Annotated[Path, typer.Argument(help="Where to write the two files.")] = Path()) -> None:
+    """Write a commented harness.hcl and waivers.yaml to start from."""
     from harness.config import BUNDLED
 
-    path = folder / "harness.hcl"
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(BUNDLED.read_text("utf-8"))
-    except FileExistsError:
-        raise UsageError(f"{path} exists already", hint="name another folder, or edit that file") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    sys.stdout.write(f"{path}\n")
+    paths = (folder / "harness.hcl", folder / "waivers.yaml")
+    for path in paths:
+        if os.path.lexists(path):
+            raise UsageError(f"{path} exists already", hint="name another folder, or edit that file")
+    for path in paths:
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(BUNDLED.with_name(path.name).read_text("utf-8"))
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        sys.stdout.write(f"{path}\n")
 
 
 @toe_app.command("validate")

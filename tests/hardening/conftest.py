@@ -12,15 +12,14 @@ import yaml
 
 from harness import engine as engines
 from harness.errors import HarnessError
+from harness.images import standin
+from harness.images.cache import Cache
 from tests.hardening.machine import CONTENT, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from harness.engine import Engine
-
-IMAGES = {name: os.environ.get(f"HARNESS_TEST_IMAGE_{name.upper()}", f"localhost/isms-standin-{name}") for name in ("al2", "al2023")}
-
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
@@ -31,7 +30,7 @@ def engine() -> Engine:
         pytest.skip(f"no container engine: {error}")
 
 
-@pytest.fixture(scope="module", params=sorted(IMAGES))
+@pytest.fixture(scope="module", params=["al2", "al2023"])
 def baseline(request: pytest.FixtureRequest) -> str:
     """Return each baseline in turn."""
     return str(request.param)
@@ -40,9 +39,8 @@ def baseline(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def start(engine: Engine, baseline: str) -> Generator[Callable[[], Machine]]:
     """Return what starts a fresh machine; all are removed after the file."""
-    image, names = IMAGES[baseline], list[str]()
-    if engine.call("image", "inspect", image, check=False).returncode:
-        pytest.skip(f"there is no image {image}: `harness verify --target {baseline} --base standin` makes it")
+    names = list[str]()
+    image = os.environ.get(f"HARNESS_TEST_IMAGE_{baseline.upper()}") or standin.build(baseline, engine, Cache(), print).reference
 
     def fresh() -> Machine:
         name = f"isms-script-{uuid.uuid4().hex[:8]}"
