@@ -101,7 +101,8 @@ class Arn:
         """Take an ARN apart. Raises ValueError for anything else."""
         match = _ARN.fullmatch(text)
         if not match:
-            raise ValueError(text)
+            message = f"'{text}' is no ARN of Image Builder"
+            raise ValueError(message)
         build = match["build"]
         return cls(
             match["region"],

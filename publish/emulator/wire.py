@@ -72,10 +72,9 @@ def model() -> ServiceModel:
 
 def operation(name: str) -> OperationModel:
     """Return the description of one operation. Raises ServiceError for a name that nobody knows."""
-    try:
-        return model().operation_model(name)
-    except KeyError:
-        raise ServiceError("UnknownOperation", f"{name} is no operation of EC2 Image Builder") from None
+    if name not in model().operation_names:
+        raise ServiceError("UnknownOperation", f"{name} is no operation of EC2 Image Builder")
+    return model().operation_model(name)
 
 
 @dataclass(frozen=True, slots=True)
