@@ -52,14 +52,15 @@ declare -a wanted_keys=()
 declare -A wanted_rule=() wanted_value=() enough=()
 
 load_settings() { # fill the tables; keys are paths under /proc/sys
-	local rule key value part
+	local rule key value part each
 	while read -r rule key value; do
 		for part in all default; do
 			[[ $key == *'*'* || $part == all ]] || continue
-			wanted_keys+=("${key/\*/$part}")
-			wanted_rule[${key/\*/$part}]=$rule
-			wanted_value[${key/\*/$part}]=${value%+}
-			[[ $value == *+ ]] && enough[${key/\*/$part}]=1
+			each=${key/\*/$part}
+			wanted_keys+=("$each")
+			wanted_rule[$each]=$rule
+			wanted_value[$each]=${value%+}
+			if [[ $value == *+ ]]; then enough[$each]=1; fi
 		done
 	done <<<"$(settings)"
 }
@@ -71,12 +72,9 @@ satisfied() { # KEY OBSERVED: as wanted, or stricter where that is possible
 
 judged_by=
 find_judge() { # PATH: put the key that judges it into judged_by: an interface is judged by `default`
-	local interface
 	judged_by=${1#/proc/sys/}
 	if [[ -z ${wanted_value[$judged_by]:-} && $judged_by == net/ipv[46]/conf/*/* ]]; then
-		interface=${judged_by#net/ipv?/conf/}
-		interface=${interface%/*}
-		judged_by=${judged_by/"/conf/$interface/"//conf/default/}
+		judged_by=${judged_by%%/conf/*}/conf/default/${judged_by##*/}
 	fi
 }
 

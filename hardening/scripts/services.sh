@@ -126,10 +126,13 @@ resolver_value() { # KEY: the last one of all drop-ins
 }
 
 apply() {
+	local before
 	load_units
 	switch_off
 	restrict_mail
+	before=$isms_changes
 	place services-name-multicast "$isms_files/services/resolved.conf" "$resolved_file" 0644
+	if ((isms_changes > before)) && is_booted && has_unit systemd-resolved.service; then systemctl -q try-restart systemd-resolved.service; fi
 	if [[ $(resolver_value LLMNR) != no || $(resolver_value MulticastDNS) != no ]]; then
 		note "a file after $resolved_file in its folder allows LLMNR or mDNS"
 	fi

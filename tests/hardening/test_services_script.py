@@ -42,6 +42,7 @@ def test_fresh_machine(machine: Machine, parameters: dict[str, str]) -> None:
 
 def test_units_in_every_state(machine: Machine, parameters: dict[str, str]) -> None:
     """Running, enabled only, masked while it runs, written by hand into /etc, static behind an alias, waiting behind a socket."""
+    machine.sh("cd /etc/systemd/system && rm -f vsftpd.service squid.service named.service snmpd.service bluetooth.service telnet.socket")
     machine.write("/usr/lib/systemd/system/vsftpd.service", SLEEP)
     machine.write("/usr/lib/systemd/system/squid.service", SLEEP)
     machine.write("/usr/lib/systemd/system/named.service", SLEEP)
