@@ -86,7 +86,7 @@ class Services:
         _found(lambda: client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events))
 
     def register_image(self, image: NewImage) -> str:
-        """Register an AMI in EC2, with its tags and those who may launch it. Only this region is there; the id is returned for all."""
+        """Register an AMI in EC2, with its tags and those who may launch it."""
         client = self.client("ec2")
         made = client.register_image(
             Name=image.name,

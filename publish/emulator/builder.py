@@ -61,7 +61,7 @@ class Progress:
     tell: Callable[[str], None]
     """Takes one line about what begins now. Raises CancelledError when the image was cancelled."""
     line: Callable[[str, str], None]
-    """Takes a stream's name and a line that a command printed. Raises CancelledError."""
+    """Takes a stream's name and a line that a command printed; may be called by any thread."""
 
 
 class Instance(Protocol):
@@ -85,6 +85,10 @@ class Builder(Protocol):
 
     def test_instance(self, order: Order) -> AbstractContextManager[Instance]:
         """Start a fresh instance of what `snapshot` kept. Raises HarnessError."""
+        ...
+
+    def cancel(self, order: Order) -> None:
+        """End the order's running instance, if there is one, from another thread: whatever runs on it may raise what it likes."""
         ...
 
     def discard(self, order: Order) -> None:
@@ -134,6 +138,9 @@ class Pretence:
         if order.arn not in self.kept:
             raise KeyError(order.arn)
         yield _Pretended(self, "test")
+
+    def cancel(self, order: Order) -> None:
+        """Do nothing: nothing runs."""
 
     def discard(self, order: Order) -> None:
         """Note that the disk is gone."""

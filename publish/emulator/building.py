@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +15,6 @@ from publish.emulator.distributing import distribute, integrate, needs_integrati
 from publish.emulator.executions import Execution
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator, Sequence
 
     from harness.toe import DocumentOutcome
@@ -52,25 +52,32 @@ class Log:
     stream: str
     cancelled: threading.Event
     waiting: list[LogLine] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, text: str, level: str = "Info") -> None:
         """Write a line. Raises CancelledError when the image was cancelled."""
-        now = self.emulator.now()
-        self.waiting.append((now, f"{level} {text}"))
-        if len(self.waiting) >= _FLUSH_LINES or now - self.waiting[0][0] >= _FLUSH:
-            self.flush()
+        self._write(f"{level} {text}")
         if self.cancelled.is_set():
             raise CancelledError
 
     def line(self, stream: str, text: str) -> None:
-        """Write what a command printed. Raises CancelledError."""
-        self.tell(f"{stream.capitalize()}: {text}")
+        """Write what a command printed. Never raises: it is called by the thread that reads the command's output."""
+        self._write(f"{stream.capitalize()}: {text}")
 
     def flush(self) -> None:
         """Send what is waiting."""
-        if self.waiting:
-            lines, self.waiting = self.waiting, []
-            self.emulator.world(self.region).log(self.group, self.stream, lines)
+        with self.lock:
+            if self.waiting:
+                lines, self.waiting = self.waiting, []
+                self.emulator.world(self.region).log(self.group, self.stream, lines)
+
+    def _write(self, text: str) -> None:
+        now = self.emulator.now()
+        with self.lock:
+            self.waiting.append((now, text))
+            ripe = len(self.waiting) >= _FLUSH_LINES or now - self.waiting[0][0] >= _FLUSH
+        if ripe:
+            self.flush()
 
 
 @dataclass(slots=True)
@@ -190,8 +197,9 @@ class Life:
         phases = _PHASES[execution.kind]
         with execution.step(step):
             for component in self.order.components:
-                if {phase.name for phase in component.document.phases} & set(phases):
-                    self._run(execution, component, phases, instance)
+                wanted = [phase.name for phase in component.document.phases if phase.name in phases]
+                if wanted:
+                    self._run(execution, component, wanted, instance)
 
     def _run(self, execution: Execution, component: OrderedComponent, phases: Sequence[str], instance: Instance) -> None:
         self.log.tell(f"Document {component.arn}")
@@ -224,9 +232,14 @@ class Life:
 
     def _fail(self, state: str, error: StageError) -> None:
         with self.emulator.lock:
-            if not self.cancelled.is_set():
+            cancelled = self.cancelled.is_set()
+            if not cancelled:
                 context = {"imageStatus": state, **error.context}
                 self.image.body["state"] = {"status": "FAILED", "reason": str(error)[:MAX_REASON], "failureContext": context}
+        if cancelled:
+            # Its instance was taken away, which looks like a failure from inside.
+            self._cancelled()
+            return
         if state in {"CREATING", "BUILDING"}:
             self.emulator.builder.discard(self.order)
         self._end("FAILED")

@@ -124,6 +124,8 @@ class Emulator:
             for image in on_their_way:
                 image.hidden["cancelled"].set()
         # Not under the lock: the threads need it to come to their end.
+        for image in on_their_way:
+            self.builder.cancel(image.hidden["order"])
         self.scheduler.close()
         for image in on_their_way:
             self.builder.discard(image.hidden["order"])

@@ -28,7 +28,7 @@ def distribute(emulator: Emulator, region: Region, image: Resource) -> list[Json
         tags |= {"CreatedBy": "EC2 Image Builder", "Ec2ImageBuilderArn": str(image.arn)}
         users = tuple(wanted.get("launchPermission", {}).get("userIds", ()))
         described = _expand(wanted.get("description", ""), image, emulator)
-        number = emulator.world(region.name).register_image(NewImage(name, described, distribution["region"], tags, users))
+        number = emulator.world(distribution["region"]).register_image(NewImage(name, described, distribution["region"], tags, users))
         ami = {
             "region": distribution["region"],
             "image": number,
@@ -57,7 +57,8 @@ def integrate(emulator: Emulator, region: Region, image: Resource) -> None:
             message = f"AccessDenied: the service-linked role may not write the parameter '{name}'; give an executionRole."
             raise LookupError(message)
         data_type = parameter.get("dataType", "aws:ec2:image")
-        emulator.world(region.name).write_parameter(distribution["region"], name, by_region[distribution["region"]], data_type)
+        where = distribution["region"]
+        emulator.world(where).write_parameter(where, name, by_region[where], data_type)
 
 
 def _distributions(region: Region, image: Resource) -> list[Json]:

@@ -149,6 +149,7 @@ def cancel(call: Call) -> Json:
     image.body["state"] = {"status": "CANCELLED"}
     for execution in image.hidden["executions"]:
         execution.end("CANCELLED")
+    call.emulator.builder.cancel(image.hidden["order"])
     return call.answer(imageBuildVersionArn=str(image.arn))
 
 

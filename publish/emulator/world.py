@@ -26,7 +26,7 @@ class NewImage:
 
 
 class World(Protocol):
-    """What Image Builder asks of other services, in its region. An implementation must be usable from several threads."""
+    """What Image Builder asks of other services in one region. An implementation must be usable from several threads."""
 
     def has_instance_profile(self, name: str) -> bool:
         """Tell whether IAM has an instance profile of this name."""
