@@ -182,7 +182,7 @@ def open_net_sysctls(inside: Inside, engine: Engine, container: str) -> str | No
         if not net_writable(inside):
             return "the mount of a second /proc has no effect"
     with suppress(CommandTimeout):
-        inside.run("systemctl restart systemd-sysctl || systemctl reset-failed systemd-sysctl", timeout=QUESTION_SECONDS)
+        inside.run("/usr/lib/systemd/systemd-sysctl --prefix=net", timeout=QUESTION_SECONDS)
     return None
 
 
