@@ -185,7 +185,7 @@ def test_a_container_that_dies_is_told_with_its_exit_code(engine: Engine, image:
 
 def test_a_container_that_is_taken_away_is_told(engine: Engine, image: str, name: str) -> None:
     with ContainerTarget.start(engine, image, name=name) as target:
-        engine.call("rm", "-f", name)
+        assert leftovers.discard(engine, [name])
         with pytest.raises(TargetError, match=f"container {name} was removed"):
             target.run("true", timeout=20)
 
