@@ -138,7 +138,7 @@ place() { # RULE SOURCE PATH MODE: install a file of ours, owner root, parents m
 }
 
 assign() { # RULE FILE KEY VALUE [SEPARATOR]: exactly one active `KEY<SEPARATOR>VALUE` line; other active ones are dropped
-	local rule=$1 file=$2 key=$3 value=$4 separator=${5:- = } new target
+	local rule=$1 file=$2 key=$3 value=$4 separator=${5- = } new target
 	[[ -e $file ]] || {
 		mkdir -p -- "$(dirname -- "$file")"
 		: >"$file"
