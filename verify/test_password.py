@@ -241,7 +241,7 @@ def test_history_root(host: Host, name: str) -> None:
 @pytest.mark.parametrize("name", STACKS)
 @rule("password-lockout-module")
 def test_lockout_module(host: Host, name: str) -> None:
-    marks = []
+    marks: list[str] = []
     for line in stack(host, name):
         if line.kind == "auth" and line.module == "pam_faillock.so":
             marks += [step for step in ("preauth", "authfail") if step in line.arguments]

@@ -80,7 +80,8 @@ def test_accounts_of_others(machine: Machine, parameters: dict[str, str]) -> Non
     """An open shell, passwords where none belong, an empty one, one in passwd itself, `+` lines, strangers in groups."""
     modes = machine.sh("stat -c '%a %U:%G %n' /etc/passwd /etc/shadow /etc/group")
     machine.sh(
-        "useradd -r -s /bin/bash service; echo service:Secret-77-words | chpasswd -c SHA512; useradd -m stranger; usermod -aG wheel,root stranger;"
+        "useradd -r -s /bin/bash service; echo service:Secret-77-words | chpasswd -c SHA512;"
+        "useradd -m stranger; usermod -aG wheel,root stranger;"
         "useradd -m empty; sed -i 's/^empty:[^:]*:/empty::/' /etc/shadow; useradd -m old; sed -i 's/^old:x:/old:$1$abc$def:/' /etc/passwd;"
         "echo '+::::::' >>/etc/passwd; echo '+:::' >>/etc/group; echo root:Secret-77-words | chpasswd -c SHA512"
     )
@@ -116,7 +117,8 @@ def test_what_only_a_person_can_repair(machine: Machine, parameters: dict[str, s
 def test_homes_of_others(machine: Machine, parameters: dict[str, str]) -> None:
     machine.sh("getent passwd stranger >/dev/null || useradd -m stranger")
     machine.sh(
-        "chmod 0777 /home/stranger; chown nobody /home/stranger; cd /home/stranger; echo x >.bashrc; chmod 0666 .bashrc; chown nobody .bashrc;"
+        "chmod 0777 /home/stranger; chown nobody /home/stranger; cd /home/stranger;"
+        "echo x >.bashrc; chmod 0666 .bashrc; chown nobody .bashrc;"
         "touch .rhosts .netrc .forward /etc/hosts.equiv; ln -s /etc/passwd .linked; useradd -M homeless"
     )
     broken = machine.script("accounts", "check", parameters).rules("fail")
@@ -142,8 +144,14 @@ def test_su_is_for_wheel(machine: Machine, parameters: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "stack",
     [
-        "auth sufficient pam_rootok.so\r\nauth sufficient pam_wheel.so trust use_uid\r\nauth substack system-auth\r\naccount include system-auth\r\n",
-        "auth sufficient pam_rootok.so\nauth required pam_wheel.so\n#auth required pam_wheel.so use_uid\nauth include system-auth\naccount include system-auth\n",
+        (
+            "auth sufficient pam_rootok.so\r\nauth sufficient pam_wheel.so trust use_uid\r\n"
+            "auth substack system-auth\r\naccount include system-auth\r\n"
+        ),
+        (
+            "auth sufficient pam_rootok.so\nauth required pam_wheel.so\n#auth required pam_wheel.so use_uid\n"
+            "auth include system-auth\naccount include system-auth\n"
+        ),
         "#%PAM-1.0\nauth include system-auth\naccount include system-auth\n",
     ],
 )
