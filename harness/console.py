@@ -69,6 +69,10 @@ def show(run: Run, stream: TextIO | None = None) -> None:
                 console.print(Text(f"  reason    {result.reason}"))
             if result.fix:
                 console.print(Text(f"  fix       {result.fix}"))
+    for result in run.results:
+        if result.status is Status.WAIVED:
+            console.print(Text(f"\nWAIVED  {result.rule}  ({result.severity})  was {result.was}", style=STYLE[result.status]))
+            console.print(Text(f"  expected  {result.expected}\n  observed  {result.observed}\n  reason    {result.reason}"))
     counts = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in run.counts().items() if number)
     console.print(Text(f"\n{len(run.results)} rules: {counts}"))
 

@@ -93,3 +93,12 @@ class Evidence:
 def redacted(text: str) -> str:
     """Blot out what must not leave a host."""
     return SECRET.sub("[redacted]", text)
+
+
+def digests(baseline: Path, suites: Path) -> dict[str, str]:
+    """Return the SHA-256 of a baseline's file, and of the suites as `sha256sum *.py | sha256sum` gives it in their folder."""
+    lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(suites.glob("*.py")))
+    return {
+        "baseline": hashlib.sha256(baseline.read_bytes()).hexdigest(),
+        "suites": hashlib.sha256("".join(lines).encode()).hexdigest(),
+    }

@@ -66,7 +66,10 @@ def parse(text: str, path: Path) -> Located:
             return mapping
         if isinstance(node, yaml.SequenceNode):
             return [build(item, (*place, index)) for index, item in enumerate(node.value)]
-        return constructor.construct_object(node, deep=True)
+        try:
+            return constructor.construct_object(node, deep=True)
+        except ValueError as error:  # 2026-02-30 looks like a date, and is none
+            raise ContentError(f"`{node.value}`: {error}", at=Location(path, node.start_mark.line + 1)) from None
 
     try:
         root = yaml.compose(text, Loader=LOADER)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
 
 class Severity(StrEnum):
@@ -106,13 +106,34 @@ class Result:
     expected: str = ""
     observed: str = ""
     reason: str = ""
-    """Why it is `error`, `not_applicable` or `waived`; empty otherwise."""
+    """Why it is `error`, `not_applicable` or `waived`, or which waiver of a `fail` has expired; empty otherwise."""
     controls: tuple[str, ...] = ()
     subject: str = ""
     title: Title = field(default=Title("", ""))
     fix: str = ""
     commands: tuple[str, ...] = ()
     """What was asked on the target to judge the rule."""
+    was: Status | None = None
+    """The true status of a `waived` result, `fail` or `error`; None for every other status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A dated, owned, reasoned acceptance of one rule that does not pass."""
+
+    rule: str
+    target: str
+    """Shell pattern for the names of a target: source, baseline, URI or host."""
+    reason: str
+    category: str
+    owner: str
+    """Who answers for the risk."""
+    approver: str
+    ticket: str
+    expires: date
+    """The last day on which it holds, to the end of that day in `timezone`."""
+    timezone: str
+    """IANA name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +147,8 @@ class DocumentRun:
     """Settings that the first run changed."""
     changes_again: int | None
     """Settings that a second run changed: 0 in a good document; None where there was no second run."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """The values that it was given; what it declares beside them had its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +165,10 @@ class Run:
     parameters: Mapping[str, str]
     documents: tuple[DocumentRun, ...]
     results: tuple[Result, ...]
+    waivers: tuple[Waiver, ...] = ()
+    """Those that name this target and a rule that was judged, expired ones included."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of what judged: `baseline` (its file) and `suites` (names and contents)."""
 
     def counts(self) -> dict[str, int]:
         """Count the results per status, every status named."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__, catalog, components, evidence, pytest_plugin, toe
+from harness import __version__, catalog, components, evidence, pytest_plugin, toe, waivers
 from harness.errors import BuildError, ContentError, HarnessError, UsageError
 from harness.judge import Scope, results
 from harness.model import DocumentRun, Run
@@ -41,6 +41,8 @@ class Options:
     evidence: Path = Path("evidence")
     rules: tuple[str, ...] = ()
     """Judge only these rules; none means all."""
+    waivers: Path | None = None
+    """None: waivers.yaml beside the configuration, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
     content = catalog.load()
     for rule in options.rules:
         content.rule(rule)
+    accepted = waivers.of(options.waivers, Path.cwd() if settings.bundled else settings.path.parent, content.rules)
     started = datetime.now(UTC)
     with opened(settings, options, content, say) as place:
         build = chosen_build(settings, place.source)
@@ -75,6 +78,9 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
         except KeyboardInterrupt:
             kept.failure("interrupted", None)
             raise
+        run, warnings = waivers.onto(run, accepted)
+        for warning in warnings:
+            say(f"warning: {warning}")
         kept.run(run)
     return run, kept
 
@@ -92,6 +98,7 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
     """Harden, harden again, judge."""
     kept.documents(rendered)
     ran = hardened(place.target, rendered, kept, say)
+    judges = evidence.digests(content.folder / "baselines" / f"{place.baseline.name}.yaml", pytest_plugin.SUITES)
     rules = {rule: content.rules[rule] for rule in options.rules} or dict(content.rules)
     scope = Scope(rules=rules, excluded=place.baseline.excluded, environment=place.target.environment)
     values = content.values(place.baseline, overrides_of(build))
@@ -108,12 +115,18 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
         started=started,
         finished=datetime.now(UTC),
         harness_version=__version__,
-        target={"uri": place.target.uri, "environment": place.target.environment.value, **place.target.facts},
+        target={
+            "uri": place.target.uri,
+            "environment": place.target.environment.value,
+            "source": place.source.name if place.source else "",
+            **place.target.facts,
+        },
         base=base_facts(place.base),
         baseline=place.baseline.name,
         parameters=values,
         documents=ran,
         results=results(scope, judging.outcomes),
+        digests=judges,
     )
 
 
@@ -192,7 +205,7 @@ def hardened(target: Target, rendered: Sequence[Rendered], kept: Evidence, say: 
     for document, parsed in loaded:
         outcome = runner.run(parsed, phases=("build", "validate"), parameters=document.parameters)
         refuse_failure(document.name, outcome)
-        ran.append(DocumentRun(document.name, document.sha256, outcome.status.value, changes_in(outcome), None))
+        ran.append(DocumentRun(document.name, document.sha256, outcome.status.value, changes_in(outcome), None, dict(document.parameters)))
     for index, (document, parsed) in enumerate(loaded):
         say(f"{document.name} again: a second run must change nothing")
         outcome = runner.run(parsed, phases=("build",), parameters=document.parameters)

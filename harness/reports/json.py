@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import Location, UsageError
-from harness.model import DocumentRun, Result, Run, Severity, Status, Title
+from harness.model import DocumentRun, Result, Run, Severity, Status, Title, Waiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,8 @@ def as_data(run: Run) -> dict[str, Any]:
         "parameters": dict(run.parameters),
         "documents": [asdict(document) for document in run.documents],
         "results": [asdict(result) for result in run.results],
+        "waivers": [{**asdict(waiver), "expires": waiver.expires.isoformat()} for waiver in run.waivers],
+        "digests": dict(run.digests),
         "summary": run.counts(),
     }
 
@@ -81,8 +83,11 @@ def from_data(data: dict[str, Any]) -> Run:
                     "title": Title(**result["title"]),
                     "controls": tuple(result["controls"]),
                     "commands": tuple(result["commands"]),
+                    "was": Status(result["was"]) if result.get("was") else None,
                 }
             )
             for result in data["results"]
         ),
+        waivers=tuple(Waiver(**{**waiver, "expires": date.fromisoformat(waiver["expires"])}) for waiver in data.get("waivers", ())),
+        digests=data.get("digests", {}),
     )

@@ -60,7 +60,8 @@ def add_case(suite: ET.Element, result: Result) -> None:
     elif result.status is Status.ERROR:
         ET.SubElement(case, "error", message=clean(result.reason)).text = clean(result.reason)
     elif result.status in {Status.NOT_APPLICABLE, Status.WAIVED}:
-        ET.SubElement(case, "skipped", message=clean(f"{result.status}: {result.reason}"))
+        was = f" (was {result.was})" if result.was else ""
+        ET.SubElement(case, "skipped", message=clean(f"{result.status}{was}: {result.reason}"))
 
 
 def clean(text: str) -> str:
