@@ -8,18 +8,19 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
+from harness import catalog
 from harness import engine as engines
 from harness.errors import HarnessError
 from harness.images import standin
 from harness.images.cache import Cache
-from tests.hardening.machine import CONTENT, Machine
+from tests.hardening.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from harness.engine import Engine
+
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
@@ -67,10 +68,4 @@ def start(engine: Engine, baseline: str) -> Generator[Callable[[], Machine]]:
 @pytest.fixture(scope="module")
 def values(baseline: str) -> dict[str, str]:
     """Return the parameter values of the baseline."""
-    merged = CONTENT / "baselines" / f"{baseline}.yaml"
-    values: dict[str, str] = {}
-    for part in sorted((CONTENT / "baselines" / "parts").glob("*.yaml")):
-        values |= {name: each[baseline] for name, each in (yaml.safe_load(part.read_text("utf-8")).get("parameters") or {}).items()}
-    if merged.is_file():
-        values |= yaml.safe_load(merged.read_text("utf-8"))["parameters"]
-    return values
+    return dict(catalog.load().baseline(baseline).parameters)
