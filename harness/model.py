@@ -72,7 +72,7 @@ class Rule:
     id: str
     """Words, never numbers: `ssh-root-login`. `site-…` belongs to users."""
     subject: str
-    """The stem shared by rules/, scripts/, verify/ and mutations/."""
+    """The stem shared by rules/, scripts/ and verify/."""
     title: Title
     severity: Severity
     rationale: str
