@@ -15,6 +15,9 @@ from harness.pytest_plugin import SUITES, rule_of
 
 CONTENT = catalog.load()
 TOLD = re.compile(
+    r"^\s*(?:changed|pass|fail|verdict|holds|own|tighten|place|assign|swap|need_package|enable_unit|start_unit) ([a-z][a-z0-9-]+)\b",
+    re.MULTILINE,
+)
     r"^\s*(?:changed|pass|fail|verdict|holds|own|tighten|place|assign|swap|need_package|enable_unit|start_unit) ([a-z][a-z0-9-]+)\b", re.MULTILINE
 )
 WITHOUT_SCRIPT = {"survival"}
