@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.components import Rendered
     from harness.model import Run
 
+MANIFEST_SCHEMA = "isms-golden-ami/manifest/1"
 SECRET = re.compile(
     r"\$(?:1|2[abxy]?|5|6|y|7|gy)\$[^\s:'\"]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
@@ -84,7 +85,7 @@ class Evidence:
         (self.folder / "reports" / "junit.xml").write_bytes(reports.render(run, "junit"))
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name != "manifest.json")
         manifest = {
-            "schema": "isms-golden-ami/manifest/1",
+            "schema": MANIFEST_SCHEMA,
             "files": {path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         }
         (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
