@@ -14,12 +14,8 @@ from harness.components import MARK
 from harness.pytest_plugin import SUITES, rule_of
 
 CONTENT = catalog.load()
-TOLD = re.compile(
-    r"^\s*(?:changed|pass|fail|verdict|holds|own|tighten|place|assign|swap|need_package|enable_unit|start_unit) ([a-z][a-z0-9-]+)\b",
-    re.MULTILINE,
-)
-    r"^\s*(?:changed|pass|fail|verdict|holds|own|tighten|place|assign|swap|need_package|enable_unit|start_unit) ([a-z][a-z0-9-]+)\b", re.MULTILINE
-)
+TELLING = "changed|pass|fail|verdict|holds|own|tighten|place|assign|swap|need_package|enable_unit|start_unit"
+TOLD = re.compile(rf"^\s*(?:{TELLING}) ([a-z][a-z0-9-]+)\b", re.MULTILINE)
 WITHOUT_SCRIPT = {"survival"}
 """Subjects that only look: whether people can still work on the image is nothing that a script could set."""
 
