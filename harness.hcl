@@ -75,6 +75,16 @@ build "golden" {
   component "cloudwatch_agent_config" {}
 }
 
+# What evidence must be like before anything is published; `harness gate` says whether it is, with every reason.
+gate {
+  block         = ["high", "medium", "low"] # severities whose `fail` closes it; an `error` always does
+  max_age_hours = 168
+  targets       = ["al2", "al2023"] # sources that need evidence; left out: every source that a build hardens
+  signature     = "required"        # or "optional"
+  keys          = []                # trusted public keys: ["./evidence-key.pub"], or "awskms:" and a key's id
+  allow_standin = false             # true for a rehearsal without a registry
+}
+
 # Where the verified build goes.
 publish "imagebuilder" {
   aws_region         = var.aws_region

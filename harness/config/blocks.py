@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from harness.config.expressions import Evaluation, Scope
 from harness.config.functions import FunctionError, Value, as_text, kind
-from harness.config.settings import Build, Component, Distribution, Publish, Schedule, Section, Source
+from harness.config.settings import Build, Component, Distribution, Gate, Publish, Schedule, Section, Source
 from harness.config.suggestions import did_you_mean
 from harness.errors import ConfigError, Location
 
@@ -104,6 +104,18 @@ class Reader:
         filled = {key: variables[key].value for key in MISSION_KEYS if key in variables and key not in written}
         given = {key: value for key, value in filled.items() if value is not None}
         return self._section(Publish, block, kind=block.labels[0], schedule=schedule, distributions=distributions, **given)
+
+    def gate(self, block: Block, sources: Sequence[Source]) -> Gate:
+        """Read `gate { … }`; its targets are sources of the file."""
+        self._labels(block, 0, "gate { … }")
+        self._only(block, ())
+        gate = self._section(Gate, block)
+        names = [source.name for source in sources]
+        for target in gate.targets:
+            if target not in names:
+                line = next(item.line for item in block.body.assignments if item.name == "targets")
+                self.fail(f"no source `{target}` is declared", line, did_you_mean(target, names, what="declared sources"))
+        return gate
 
     def _distribution(self, block: Block) -> Distribution:
         self._labels(block, 1, 'distribution "ap-northeast-2" { … }')

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from harness.config.syntax import Assignment, Body
 
-BLOCKS = ("variable", "locals", "source", "build", "publish")
+BLOCKS = ("variable", "locals", "source", "build", "publish", "gate")
 SHORTEST_SECRET = 4
 """Characters; replacing shorter values everywhere would garble messages, and their own places never show them."""
 
@@ -85,6 +85,9 @@ def _settings(body: Body, scope: Scope, *, bundled: bool) -> Settings:
     publishing = [block for block in body.blocks if block.kind == "publish"]
     if len(publishing) > 1:
         reader.fail("there can be one publish block", publishing[1].line, "remove one of the two")
+    gates = [block for block in body.blocks if block.kind == "gate"]
+    if len(gates) > 1:
+        reader.fail("there can be one gate block", gates[1].line, "remove one of the two")
     return Settings(
         path=file,
         bundled=bundled,
@@ -93,6 +96,7 @@ def _settings(body: Body, scope: Scope, *, bundled: bool) -> Settings:
         sources=sources,
         builds=builds,
         publish=reader.publish(publishing[0], values) if publishing else None,
+        gate=reader.gate(gates[0], sources) if gates else None,
     )
 
 

@@ -187,6 +187,22 @@ class Publish(Section):
     distributions: tuple[Distribution, ...] = ()
 
 
+class Gate(Section):
+    """What evidence must be like before anything is published."""
+
+    written = 'gate { signature = "required" keys = ["./evidence-key.pem.pub"] }'
+    block: tuple[Literal["high", "medium", "low"], ...] = ("high", "medium", "low")
+    """Severities whose `fail` closes the gate; an `error` always does."""
+    max_age_hours: Annotated[int, Field(ge=1, le=8760)] = 168
+    targets: tuple[str, ...] = ()
+    """Names of sources; none: every source that a build hardens."""
+    signature: Literal["required", "optional"] = "required"
+    keys: tuple[Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")], ...] = ()
+    """Public keys that are trusted: PEM files, relative to the configuration, or `awskms:` with a key's id."""
+    allow_standin: bool = False
+    """Whether evidence from a stand-in may open the gate: for rehearsals only."""
+
+
 class Settings(BaseModel):
     """Everything that one configuration file says."""
 
@@ -201,6 +217,7 @@ class Settings(BaseModel):
     sources: tuple[Source, ...]
     builds: tuple[Build, ...]
     publish: Publish | None = None
+    gate: Gate | None = None
 
     def source(self, name: str | None = None) -> Source:
         """Return what `--target NAME` means: a name, `container.NAME` or `source.container.NAME`; None is the first source.
