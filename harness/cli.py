@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,8 @@ from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from securesystemslib.signer import Signer
 
     from harness.config.settings import Settings
 
@@ -50,6 +53,10 @@ toe_app = typer.Typer(
     name="toe", help="Run or check any component document (AWSTOE) on any target.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(toe_app)
+evidence_app = typer.Typer(
+    name="evidence", help="Check, sign and make keys for the evidence of a run.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(evidence_app)
 
 
 class Format(StrEnum):
@@ -73,6 +80,10 @@ Config = Annotated[
 Var = Annotated[list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Set a variable; may be repeated.")]
 VarFile = Annotated[
     list[Path] | None, typer.Option("--var-file", metavar="FILE", help="Read variables from a tfvars file; may be repeated.")
+]
+SignKey = Annotated[
+    str | None,
+    typer.Option("--sign-key", metavar="FILE|awskms:ID", envvar="HARNESS_SIGN_KEY", help="Sign the evidence; default: unsigned."),
 ]
 Output = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
@@ -112,6 +123,7 @@ def verify(
     waivers: Annotated[
         Path | None, typer.Option("--waivers", metavar="FILE", help="Default: waivers.yaml beside the configuration, if there is one.")
     ] = None,
+    sign_key: SignKey = None,
     config: Config = None,
     var: Var = None,
     var_file: VarFile = None,
@@ -125,7 +137,16 @@ def verify(
     from harness.verify import verify as carry_out
 
     say = console.Progress(quiet=quiet, verbose=verbose)
-    options = Options(target=target, base=base.value, as_is=as_is, keep=keep, evidence=evidence, rules=tuple(rule or ()), waivers=waivers)
+    options = Options(
+        target=target,
+        base=base.value,
+        as_is=as_is,
+        keep=keep,
+        evidence=evidence,
+        rules=tuple(rule or ()),
+        waivers=waivers,
+        signer=signer_of(sign_key) if sign_key else None,
+    )
     run, kept = carry_out(settings_from(config, var, var_file), options, say)
     if output is Format.JSON:
         from harness.reports.json import render
@@ -137,6 +158,89 @@ def verify(
         if keep or (target and "://" in target):
             sys.stdout.write(f"target    {run.target['uri']}\n")
     raise typer.Exit(0 if run.clean() else 1)
+
+
+def signer_of(key: str) -> Signer:
+    """Load a signing key; its passphrase comes from the environment or from the person at the terminal."""
+    from harness import attestation
+
+    return attestation.load_signer(key, lambda: attestation.passphrase_from(os.environ, ask=sys.stdin.isatty()))
+
+
+@app.command()
+def gate(
+    *,
+    evidence: Annotated[
+        Path | None,
+        typer.Option("--evidence", metavar="DIR", help="A run's folder, or the one above (default: evidence); the newest run counts."),
+    ] = None,
+    config: Config = None,
+    var: Var = None,
+    var_file: VarFile = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Decide whether the evidence allows publishing, with every reason. Exit 0: open, 1: closed."""
+    from harness import catalog, gathering
+    from harness.gate import decide
+
+    settings = settings_from(config, var, var_file)
+    folder = Path("evidence") if evidence is None else evidence
+    facts = gathering.facts(settings, catalog.load(), folder if evidence is not None or folder.exists() else None)
+    decision = decide(gathering.policy(settings), facts, datetime.now(UTC))
+    if output is Format.JSON:
+        sys.stdout.write(json.dumps(gathering.as_data(decision, facts), ensure_ascii=False, indent=2) + "\n")
+    else:
+        sys.stdout.write(gathering.as_text(decision, facts))
+    raise typer.Exit(0 if decision.open else 1)
+
+
+@evidence_app.command("verify")
+def evidence_verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The evidence folder of one run.")],
+    *,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="PUB|awskms:ID", help="Public key that must have signed; of several one is enough."),
+    ] = None,
+) -> None:
+    """Check digests, files, run.json, attestation and signature; one line per problem. Exit 0: whole, 1: problems."""
+    from harness import attestation, tampering
+
+    examined = tampering.examine(folder, [attestation.load_key(name) for name in key or ()])
+    problems = [str(problem) for problem in examined.problems]
+    if key and not examined.signatures:
+        problems.append(f"{attestation.NAME}: not signed")
+    sys.stdout.write("".join(f"{problem}\n" for problem in dict.fromkeys(problems)))
+    if not problems:
+        sys.stdout.write(f"{folder}: as it was written, {tampering.signature_told(examined)}\n")
+    raise typer.Exit(1 if problems else 0)
+
+
+@evidence_app.command("sign")
+def evidence_sign(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The evidence folder of one run.")],
+    *,
+    key: Annotated[str, typer.Option("--key", metavar="FILE|awskms:ID", envvar="HARNESS_SIGN_KEY", help="Private key that signs.")],
+) -> None:
+    """Sign the evidence of a run, if it is as it was written; may be done by several keys. Exit 1: it is not."""
+    from harness import attestation, tampering
+
+    examined = tampering.examine(folder)
+    if examined.problems or examined.run is None:
+        sys.stdout.write("".join(f"{problem}\n" for problem in examined.problems))
+        raise typer.Exit(1)
+    sys.stdout.write(f"{folder / attestation.NAME}: signed by {attestation.attest(folder, examined.run, signer_of(key))}\n")
+
+
+@evidence_app.command("keygen")
+def evidence_keygen(
+    to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Gets the private key; FILE.pub gets the public one.")],
+) -> None:
+    """Make an Ed25519 key that signs evidence; HARNESS_KEY_PASSPHRASE in the environment encrypts it."""
+    from harness import attestation
+
+    public, name = attestation.keygen(to, attestation.passphrase_from(os.environ, ask=False))
+    sys.stdout.write(f"{to}\n{public}\nkey {name}\n")
 
 
 @app.command()

@@ -134,7 +134,7 @@ def of_target(policy: Policy, facts: Facts, now: datetime) -> Iterator[Finding]:
 def of_signature(policy: Policy, found: Examined, again: str) -> Iterator[Finding]:
     """Ask for an attestation by a trusted key."""
     if policy.signature_required and not found.signatures:
-        yield "unsigned", "the evidence is not signed", f"`harness evidence sign {found.folder} --key FILE`, or verify with --sign"
+        yield "unsigned", "the evidence is not signed", f"`harness evidence sign {found.folder} --key FILE`, or verify with --sign-key"
     elif found.signatures and policy.keys_known and not found.verified:
         named = ", ".join(key[:16] for key in found.signatures)
         yield (

@@ -183,3 +183,12 @@ def signed(
     if run is not None:
         problems += [Problem(attestation.NAME, what) for what in attestation.differences(envelope, run, run_json, manifest)]
     return signatures, verified, problems
+
+
+def signature_told(examined: Examined) -> str:
+    """Say in a few words who signed, and whether that was verified."""
+    if examined.verified:
+        return f"signed by {', '.join(examined.verified)}"
+    if examined.signatures:
+        return f"with a signature that names {', '.join(examined.signatures)} and was not verified: give its public key with --key"
+    return "not signed: whoever can write here can change it unseen"

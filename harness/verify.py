@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__, catalog, components, evidence, pytest_plugin, toe, waivers
+from harness import __version__, attestation, catalog, components, evidence, pytest_plugin, toe, waivers
 from harness.errors import BuildError, ContentError, HarnessError, UsageError
 from harness.judge import Scope, results
 from harness.model import DocumentRun, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from securesystemslib.signer import Signer
 
     from harness.catalog import Baseline, Catalog
     from harness.components import Rendered
@@ -43,6 +45,8 @@ class Options:
     """Judge only these rules; none means all."""
     waivers: Path | None = None
     """None: waivers.yaml beside the configuration, if there is one."""
+    signer: Signer | None = None
+    """Who signs the evidence; None leaves it unsigned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
         for warning in warnings:
             say(f"warning: {warning}")
         kept.run(run)
+        if options.signer is not None:
+            say(f"evidence is signed by the key {attestation.attest(kept.folder, run, options.signer)[:16]}")
     return run, kept
 
 
