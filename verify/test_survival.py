@@ -37,6 +37,13 @@ def test_sudo(login: Login) -> None:
     expect("`sudo -n id -u` over SSH", said(login, "sudo -n id -u"), equals="0")
 
 
+@rule("survival-su")
+def test_su(host: Host) -> None:
+    """With and without a log-in shell: each has a PAM stack of its own."""
+    for command in ("su", "su -"):
+        expect(f"`{command} {USER}` by root", host.run(f"{command} {USER} -c 'id -un'").stdout.strip(), equals=USER)
+
+
 @rule("survival-login-shell")
 def test_login_shell(login: Login) -> None:
     """A shell within a shell as well: what is read-only in the first must not be set again in the second."""

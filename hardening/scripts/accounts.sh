@@ -126,7 +126,7 @@ apply_root() {
 su_files() { # the stacks of su that do not just include another one of them
 	local file
 	for file in /etc/pam.d/su /etc/pam.d/su-l; do
-		[[ -e $file ]] && ! grep -qE '^auth[ \t]+(include|substack)[ \t]+su[ \t\r]*$' -- "$file" && printf '%s\n' "$file"
+		[[ -e $file ]] && ! grep -qE '^auth[[:space:]]+(include|substack)[[:space:]]+su[[:space:]]*$' -- "$file" && printf '%s\n' "$file"
 	done
 	return 0
 }

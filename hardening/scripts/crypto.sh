@@ -55,7 +55,7 @@ apply() {
 			update-crypto-policies --no-reload >/dev/null || die "update-crypto-policies fails"
 			changed crypto-policy-applied "$(named_policy "$config")"
 		fi
-		if [[ -e $sshd_environment ]] && grep -qE '^[ \t]*CRYPTO_POLICY=' -- "$sshd_environment"; then
+		if [[ -e $sshd_environment ]] && grep -qE '^[[:space:]]*CRYPTO_POLICY=' -- "$sshd_environment"; then
 			new=$(beside "$sshd_environment")
 			sed -E '/^[ \t]*CRYPTO_POLICY=/d' "$sshd_environment" >"$new"
 			swap crypto-policy-sshd "$new" "$sshd_environment"
@@ -76,7 +76,7 @@ check() {
 		if approved "$policy"; then pass crypto-policy; else fail crypto-policy "one of $crypto_policies" "$policy"; fi
 		verdict crypto-policy-applied "$policy" "$(named_policy "$state")"
 		if [[ -e $sshd_environment ]]; then
-			verdict crypto-policy-sshd '' "$(grep -E '^[ \t]*CRYPTO_POLICY=' -- "$sshd_environment" || :)"
+			verdict crypto-policy-sshd '' "$(grep -E '^[[:space:]]*CRYPTO_POLICY=' -- "$sshd_environment" || :)"
 		fi
 	fi
 	verdict crypto-trust-anchors '' "$(unapproved_anchors)"

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What every hardening script shares. Written for bash 4.2 (Amazon Linux 2): no `local -n`, no `${x@Q}`, no `mapfile -d`,
 # and never "${array[@]}" of an array that may be empty.
+# grep reads `[ \t]` as blank, backslash and t: write [[:space:]] there.
 #
 # A script defines two functions and ends with `isms_main "$@"`:
 #   apply   makes the settings true; every change is told with `changed RULE TEXT`; a second run changes nothing

@@ -237,7 +237,7 @@ separator() { # FILE
 }
 
 has_flag() { # FILE WORD: an active line that is just this word
-	grep -qsE "^[ \t]*$2[ \t\r]*$" -- "$1"
+	grep -qsE "^[[:space:]]*$2[[:space:]]*$" -- "$1"
 }
 
 apply_numbers() {
@@ -263,7 +263,7 @@ apply_numbers() {
 }
 
 is_single() { # FILE KEY: one active line only, since readers differ in which of several counts
-	[[ -e $1 && $(grep -cE "^[ \t]*$2([ \t=]|$)" -- "$1") == 1 ]]
+	[[ -e $1 && $(grep -cE "^[[:space:]]*$2([[:space:]=]|$)" -- "$1") == 1 ]]
 }
 
 apply_ageing() {

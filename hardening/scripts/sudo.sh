@@ -83,7 +83,7 @@ read_files() { # print the names of the files that sudo reads besides ours
 }
 
 included() {
-	grep -qE "^[ \t]*[#@]includedir[ \t]+${folder}[ \t\r]*$" -- "$main"
+	grep -qE "^[[:space:]]*[#@]includedir[[:space:]]+${folder}[[:space:]]*$" -- "$main"
 }
 
 text() { # what our file says
