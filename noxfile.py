@@ -118,7 +118,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, those on real containers included; arguments go to pytest."""
     prepare(session)
-    session.run("pytest", *session.posargs)
+    # Much of the time is waiting for containers. More than four workers would wait for the engine's locks instead.
+    session.run("pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup", *session.posargs)
 
 
 @nox.session(default=False)
