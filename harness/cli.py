@@ -15,13 +15,11 @@ from typer.core import TyperGroup
 
 from harness import __version__
 from harness.errors import HarnessError, UsageError
+from harness.options import Config, Format, Output, Quiet, Var, VarFile, pairs, settings_from
+from publish import cli as publishing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from securesystemslib.signer import Signer
-
-    from harness.config.settings import Settings
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
@@ -57,13 +55,7 @@ evidence_app = typer.Typer(
     name="evidence", help="Check, sign and make keys for the evidence of a run.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(evidence_app)
-
-
-class Format(StrEnum):
-    """How results are printed."""
-
-    TEXT = "text"
-    JSON = "json"
+publishing.register(app)
 
 
 class Base(StrEnum):
@@ -74,39 +66,11 @@ class Base(StrEnum):
     STANDIN = "standin"
 
 
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Configuration; default: harness.hcl here, else the bundled one.")
-]
-Var = Annotated[list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Set a variable; may be repeated.")]
-VarFile = Annotated[
-    list[Path] | None, typer.Option("--var-file", metavar="FILE", help="Read variables from a tfvars file; may be repeated.")
-]
 SignKey = Annotated[
     str | None,
     typer.Option("--sign-key", metavar="FILE|awskms:ID", envvar="HARNESS_SIGN_KEY", help="Sign the evidence; default: unsigned."),
 ]
-Output = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the hardening prints.")]
-
-
-def settings_from(config: Path | None, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Settings:
-    """Load the configuration as the common options say."""
-    from harness import config as configuration
-
-    variables = pairs(var, "--var")
-    return configuration.load(config, variables=variables, var_files=tuple(var_file or ()), environ=os.environ, cwd=Path.cwd())
-
-
-def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
-    """Read the values of an option that takes NAME=VALUE."""
-    found: dict[str, str] = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"{option} {text} is not NAME=VALUE")
-        found[name.strip()] = value
-    return found
 
 
 @app.command()
