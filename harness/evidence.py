@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from harness.model import Run
 
 MANIFEST_SCHEMA = "isms-golden-ami/manifest/1"
+OUTSIDE = frozenset({"manifest.json", "attestation.dsse.json"})
+"""Files that a manifest cannot name: itself, and what is signed afterwards."""
 SECRET = re.compile(
     r"\$(?:1|2[abxy]?|5|6|y|7|gy)\$[^\s:'\"]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
@@ -83,7 +85,12 @@ class Evidence:
         (self.folder / "run.json").write_bytes(reports.render(run, "json"))
         (self.folder / "reports").mkdir(exist_ok=True)
         (self.folder / "reports" / "junit.xml").write_bytes(reports.render(run, "junit"))
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+        self.manifest()
+
+    def manifest(self) -> None:
+        """Write down the digest of every file that is there."""
+        outside = {self.folder / name for name in OUTSIDE}
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path not in outside)
         manifest = {
             "schema": MANIFEST_SCHEMA,
             "files": {path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 RUN = "run.json"
-OUTSIDE = frozenset({MANIFEST, attestation.NAME})
-"""Files that the manifest cannot name: itself, and what is signed afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,9 @@ def against(manifest: bytes, digests: dict[str, str]) -> list[Problem]:
     found += [
         Problem(name, "is not what was written: another digest") for name in named if name in digests and digests[name] != named[name]
     ]
-    return found + [Problem(name, "was not there when the run ended") for name in digests if name not in named and name not in OUTSIDE]
+    return found + [
+        Problem(name, "was not there when the run ended") for name in digests if name not in named and name not in evidence.OUTSIDE
+    ]
 
 
 def files_of(manifest: bytes) -> dict[str, str] | None:
