@@ -53,6 +53,7 @@ class Done:
     code: int
     out: str
     err: str
+    pid: int
 
     @property
     def run(self) -> Any:  # noqa: ANN401 - JSON
@@ -60,18 +61,19 @@ class Done:
 
 
 def harness(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Done:
-    done = subprocess.run(
-        [HARNESS, *arguments], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=SECONDS, check=False
+    process = subprocess.Popen(
+        [HARNESS, *arguments], cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    out, err = process.communicate(timeout=SECONDS)
+    assert "Traceback" not in err, err
+    return Done(process.returncode, out, err, process.pid)
 
 
-def ours() -> set[str]:
-    """Return the names of the containers that harness has made."""
+def left_by(pid: int) -> list[str]:
+    """Return the containers that a process of harness has left."""
     engine = engines.find()
-    listed = engine.call("ps", "-a", "--filter", "label=org.isms.harness=run", "--format", "{{.Names}}")
-    return set(listed.stdout.decode().split())
+    listed = engine.call("ps", "-a", "--filter", f"label=org.isms.harness.pid={pid}", "--format", "{{.Names}}")
+    return listed.stdout.decode().split()
 
 
 def remove(uri: str) -> None:
@@ -201,7 +203,6 @@ def test_registry_without_a_registry_is_exit_3_with_a_hint(tmp_path: Path) -> No
 def test_a_document_that_fails_or_hangs_is_exit_1_names_the_step_and_leaves_no_container(
     command: str, seconds: int, what: str, tmp_path: Path
 ) -> None:
-    before = ours()
     (tmp_path / "harness.hcl").write_text(SITE.format(image="example.invalid/amazonlinux:2"), "utf-8")
     (tmp_path / "site.yml").write_text(DOCUMENT.format(seconds=seconds, command=command), "utf-8")
     done = harness("verify", "--base", "standin", cwd=tmp_path)
@@ -209,7 +210,7 @@ def test_a_document_that_fails_or_hangs_is_exit_1_names_the_step_and_leaves_no_c
     error = next(line for line in done.err.splitlines() if line.startswith("error: "))
     assert "site: phase build, step only" in error
     assert what in error
-    assert ours() == before
+    assert left_by(done.pid) == []
     (evidence,) = (tmp_path / "evidence").iterdir()
     assert what in (evidence / "failure.json").read_text("utf-8")
     assert list(evidence.glob("logs/TOE_*/console.log"))
@@ -256,7 +257,6 @@ def test_no_engine_is_exit_3_and_says_what_to_install(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_no_container_and_keeps_its_logs(number: signal.Signals, tmp_path: Path) -> None:
-    before = ours()
     (tmp_path / "harness.hcl").write_text(SITE.format(image="example.invalid/amazonlinux:2"), "utf-8")
     (tmp_path / "site.yml").write_text(DOCUMENT.format(seconds=600, command='"echo begun; sleep 600"'), "utf-8")
     process = subprocess.Popen(
@@ -271,7 +271,7 @@ def test_an_interrupted_run_leaves_no_container_and_keeps_its_logs(number: signa
     _, err = process.communicate(timeout=120)
     assert process.returncode in {130, 128 + number}
     assert "Traceback" not in err
-    assert ours() == before
+    assert left_by(process.pid) == []
     (evidence,) = (tmp_path / "evidence").iterdir()
     assert json.loads((evidence / "failure.json").read_text("utf-8"))["message"] == "interrupted"
     (detailed,) = evidence.glob("logs/TOE_*/detailedoutput.json")
