@@ -132,6 +132,7 @@ class Cloud:
     def call(self, service: str, operation: str, *, region: str | None = None, **parameters: Any) -> Json:  # noqa: ANN401 - as boto3
         """Do one operation, named as in boto3. Raises Refused, or UnreachableError after the last attempt."""
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
+        from botocore.parsers import ResponseParserError
 
         method = getattr(self.client(service, region), operation)
         pause = FIRST_PAUSE
@@ -147,7 +148,7 @@ class Cloud:
                     raise refusal(error, self.region) from None
             except ParamValidationError as error:
                 raise ConfigError(f"{operation}: {error}", hint="the publish block says something that AWS does not take") from None
-            except HTTPClientError as error:
+            except (HTTPClientError, ResponseParserError) as error:
                 if attempt == ATTEMPTS:
                     raise unreachable(error, self.region) from None
             except BotoCoreError as error:

@@ -132,7 +132,7 @@ class Walk:
         version = versions.following(versions.of_arn(one["arn"]) for one in listed)
         before = max((versions.of_arn(one["arn"]) for one in listed), default=None)
         long = resources.by_uri(document)
-        note = f"sha256:{document.sha256[:12]}…" + (f", by s3://{foundation.log_bucket}/{resources.key_of(document)}" if long else "")
+        note = f"sha256:{document.sha256[:12]}…" + (", by S3" if long else "")
         fields = (Field("version", versions.spell(before) if before else None, versions.spell(version)),)
         if not self._does(Change(Action.CREATE, "component", request["name"], fields=fields, note=note)):
             return f"{self.place.arn('component', request['name'], versions.spell(version))}/1"
@@ -262,6 +262,11 @@ class Walk:
         fields = differences(f"Create{shape}", wanted, found)
         changed_tags = tags.missing(request["tags"], found.get("tags", {}), volatile)
         told = fields + tag_fields(changed_tags, found.get("tags", {}))
+        stale = [key for key in (tags.EXCEPTION, tags.EVIDENCE) if key in found.get("tags", {}) and key not in request["tags"]]
+        if kind in {"image-pipeline", "distribution-configuration"} and stale:
+            told += tuple(Field(f"tags.{key}", found["tags"][key], None) for key in stale)
+        else:
+            stale = []
         if self._does(Change(Action.UPDATE if told else Action.KEEP, word, name, found["arn"], told)):
             if fields:
                 body = {key: value for key, value in request.items() if key not in {"tags", "name"}}
@@ -270,6 +275,8 @@ class Walk:
                 self._with_profile(f"update_{snake}", {**asked, "clientToken": token(asked, stamp)})
             if changed_tags:
                 self.cloud.call("imagebuilder", "tag_resource", resourceArn=found["arn"], tags=changed_tags)
+            if stale:
+                self.cloud.call("imagebuilder", "untag_resource", resourceArn=found["arn"], tagKeys=stale)
         return str(found["arn"])
 
     def _get(self, snake: str, member: str, arn: str) -> Json | None:

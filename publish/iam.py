@@ -20,7 +20,7 @@ IMAGE_BUILDER: Final = (
     "CreateImagePipeline", "GetImagePipeline", "UpdateImagePipeline", "DeleteImagePipeline", "StartImagePipelineExecution",
     "ListImagePipelineImages",
     "CreateLifecyclePolicy", "GetLifecyclePolicy", "UpdateLifecyclePolicy", "DeleteLifecyclePolicy",
-    "GetImage", "CancelImageCreation", "TagResource",
+    "GetImage", "CancelImageCreation", "TagResource", "UntagResource",
 )  # fmt: skip
 STACK: Final = (
     "DescribeStacks", "GetTemplate", "ListStackResources", "DescribeStackEvents", "CreateChangeSet", "DescribeChangeSet",
