@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import catalog as catalogue
-from harness.errors import ContentError, TargetError, UsageError
+from harness.errors import ContentError, TargetError
 from harness.judge import Outcome, Scope, call
 from harness.model import Environment, Status
 from harness.suite import Host, Parameters
@@ -96,16 +96,6 @@ class Collector:
     def host(self) -> Host:
         """Return testinfra's host on the open target."""
         return self.judging.host
-
-    @pytest.fixture
-    def login(self) -> Generator[Login]:
-        """Return a way to log in over SSH with a fresh key, which is taken away afterwards."""
-        from harness.login import Login
-
-        if self.judging.target is None:
-            raise UsageError("no target to log in to")
-        with Login(self.judging.target) as login:
-            yield login
 
     @pytest.hookimpl
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -217,6 +207,25 @@ def parameters(request: pytest.FixtureRequest) -> Parameters:
     content = catalogue.load()
     name = request.config.getoption("--baseline") or detect(host, content)
     return Parameters(content.baseline(name).parameters)
+
+
+@pytest.fixture
+def login(request: pytest.FixtureRequest) -> Generator[Login]:
+    """Return a way to log in over SSH with a fresh key, which is taken away afterwards."""
+    from harness.login import Login
+
+    judging = request.config.stash.get(JUDGING, None)
+    if judging is not None and judging.target is not None:
+        with Login(judging.target) as way_in:
+            yield way_in
+        return
+    backend = request.getfixturevalue("host").backend
+    if backend.NAME not in {"podman", "docker"}:
+        pytest.skip("by hand, log-ins are tried on containers only: the check adds a key for its time")
+    from harness import targets
+
+    with targets.open_target(f"{backend.NAME}://{backend.name}") as target, Login(target) as way_in:
+        yield way_in
 
 
 @pytest.fixture(autouse=True)
