@@ -68,6 +68,9 @@ def facts(settings: Settings, content: Catalog, folder: Path | None) -> tuple[Fa
     gathered = []
     for name in policy(settings).targets:
         source = settings.source(name)
+        if not settings.builds_of(source):
+            at = settings.at(settings.gate) if settings.gate else None
+            raise ConfigError(f"the gate asks for {name}, which no build hardens", hint="add it to the sources of a build", at=at)
         mine = sorted((one for one in found if one.of(source)), key=lambda one: (one.moment, one.folder.name))
         whole = [one for one in mine if one.whole]
         newest = tampering.examine(whole[-1].folder, trusted) if whole else None
