@@ -68,7 +68,6 @@ composed() { # FILE
 			before = substr(line, 1, at - 1); after = substr(line, at + 1 + length(word))
 			return before after
 		}
-		function has(line, word) { return index(line " ", " " word " ") > 0 }
 		{
 			sub(/\r$/, "")
 			if (held != "") { $0 = held " " $0; held = "" }
@@ -298,10 +297,10 @@ check_stack() { # NAME: the rules whose settings stand in the stacks, each judge
 		verdict "$rule" "$1: $(grep -E -- "$pattern" <<<"$wanted" || :)" "$1: $(grep -E -- "$pattern" <<<"$text" || :)"
 	done <<-'END'
 		password-lockout-module pam_faillock\.so
-		password-nullok ^[ \t]*auth.*pam_unix\.so
-		password-quality-module ^[ \t]*password.*pam_pwquality\.so
-		password-history ^[ \t]*password.*pam_pwhistory\.so
-		password-hash-pam ^[ \t]*password.*pam_unix\.so
+		password-nullok ^[[:space:]]*auth.*pam_unix\.so
+		password-quality-module ^[[:space:]]*password.*pam_pwquality\.so
+		password-history ^[[:space:]]*password.*pam_pwhistory\.so
+		password-hash-pam ^[[:space:]]*password.*pam_unix\.so
 	END
 	verdict password-lockout-module '' "$(mistake "$file")"
 }

@@ -167,6 +167,15 @@ def test_stacks_of_su_of_others(machine: Machine, parameters: dict[str, str], st
     machine.sh("cp -a /run/su /etc/pam.d/su")
 
 
+def test_a_login_su_that_includes_su(machine: Machine, parameters: dict[str, str]) -> None:
+    """Tabs between the words: it inherits the guard and keeps pam_rootok in front of it."""
+    text = "#%PAM-1.0\nauth\t\tinclude\t\tsu\naccount\t\tinclude\t\tsu\npassword\tinclude\t\tsu\nsession\t\tinclude\t\tsu\n"
+    machine.write("/etc/pam.d/su-l", text)
+    machine.apply("accounts", parameters)
+    assert machine.sh("cat /etc/pam.d/su-l") == text
+    assert machine.sh("su - ec2-user -c 'id -un'") == "ec2-user\n"
+
+
 def test_behind_a_link(machine: Machine, parameters: dict[str, str]) -> None:
     machine.sh("mv /etc/pam.d/su /etc/pam.d/su-real; ln -s su-real /etc/pam.d/su; sed -i 's/^auth.*wheel.*/#&/' /etc/pam.d/su-real")
     hardened(machine, parameters)

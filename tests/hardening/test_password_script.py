@@ -198,6 +198,16 @@ session optional pam_keyinit.so revoke
 -session optional pam_systemd.so
 session required pam_unix.so
 """,
+    "tabs, brackets and full paths": """\
+auth\trequired\tpam_env.so
+auth\t[success=done default=ignore]\tpam_unix.so\tnullok\ttry_first_pass
+auth\trequired\tpam_deny.so
+account\trequired\tpam_unix.so
+password\trequisite\tpam_pwquality.so\tretry=3\tminlen=4
+password\tsufficient\tpam_unix.so\tmd5\tnullok\tuse_authtok\trounds=10
+password\trequired\tpam_deny.so
+session\trequired\tpam_unix.so
+""",
     "another way in after pam_unix": """\
 auth sufficient pam_unix.so nullok
 auth sufficient pam_succeed_if.so user = nobody-at-all quiet
@@ -213,13 +223,14 @@ session required pam_unix.so
 
 @pytest.mark.parametrize("text", STACKS_OF_OTHERS.values(), ids=STACKS_OF_OTHERS)
 def test_stacks_of_others(machine: Machine, parameters: dict[str, str], text: str) -> None:
+    few = {**parameters, "password_lockout_attempts": "3"}
     machine.sh(SAVE)
     for name in ("system-auth", "password-auth"):
         machine.write(f"{PAM}/{name}", text)
-    hardened(machine, parameters)
+    hardened(machine, few)
     people(machine)
     assert try_sudo(machine, GOOD).endswith("root\n")
-    for _ in range(int(parameters["password_lockout_attempts"])):
+    for _ in range(3):
         try_sudo(machine, "Wrong-one-7")
     assert not try_sudo(machine, GOOD).endswith("root\n")
     found = machine.sh(f"cat {PAM}/system-auth")
