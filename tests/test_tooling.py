@@ -109,8 +109,9 @@ def test_the_wheel_carries_the_four_folders(installed: Path) -> None:
     tracked = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
     assert tracked, "Git knows nothing of the four folders"
     assert tracked <= carried, "not in the wheel"
-    assert "harness/harness.hcl" in carried
-    assert (packages / "harness/harness.hcl").read_bytes() == (ROOT / "harness.hcl").read_bytes()
+    for name in ("harness.hcl", "waivers.yaml"):
+        assert f"harness/{name}" in carried
+        assert (packages / "harness" / name).read_bytes() == (ROOT / name).read_bytes()
 
 
 def test_the_wheel_works_without_the_checkout(installed: Path, tmp_path: Path) -> None:
