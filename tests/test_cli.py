@@ -108,7 +108,7 @@ def test_a_passphrase_comes_from_the_environment_and_is_never_shown(tmp_path: Pa
     locked = harness("evidence", "sign", folder, "--key", "key", cwd=tmp_path)
     assert locked.code == 2
     assert "HARNESS_KEY_PASSPHRASE" in locked.err
-    wrong = harness("evidence", "sign", folder, "--key", "key", cwd=tmp_path, HARNESS_KEY_PASSPHRASE="guess it")
+    wrong = harness("evidence", "sign", folder, "--key", "key", cwd=tmp_path, **{**SESAME, "HARNESS_KEY_PASSPHRASE": "guess it"})
     assert (wrong.code, "guess it" in wrong.err + wrong.out) == (2, False)
     done = harness("evidence", "sign", folder, cwd=tmp_path, HARNESS_SIGN_KEY="key", **SESAME)
     assert done.code == 0
