@@ -58,15 +58,15 @@ def keys(settings: Settings) -> tuple[Key, ...]:
     return tuple(loaded)
 
 
-def facts(settings: Settings, content: Catalog, folder: Path | None) -> tuple[Facts, ...]:
-    """Return for each target of the policy its newest run beside what is expected of it.
+def facts(settings: Settings, content: Catalog, folder: Path | None, targets: Sequence[str] | None = None) -> tuple[Facts, ...]:
+    """Return for each target, those of the policy unless others are named, its newest run beside what is expected of it.
 
     `folder` is a run's own or the one above; None means that there is no evidence yet.
     """
     trusted = keys(settings)
     found = candidates(folder) if folder is not None else []
     gathered = []
-    for name in policy(settings).targets:
+    for name in policy(settings).targets if targets is None else targets:
         source = settings.source(name)
         if not settings.builds_of(source):
             at = settings.at(settings.gate) if settings.gate else None

@@ -153,6 +153,8 @@ def test_the_newest_run_of_the_target_counts(tmp_path: Path, chosen: Settings) -
 def test_evidence_of_another_target_is_none(tmp_path: Path, chosen: Settings) -> None:
     keep(tmp_path / "evidence", chosen, run_of(chosen, "small"))
     assert codes(chosen, tmp_path / "evidence") == ["no-evidence"]
+    (facts,) = gathering.facts(chosen, content(), tmp_path / "evidence", ["small"])
+    assert decide(replace(gathering.policy(chosen), targets=("small",)), [facts], proof.NOW).open
 
 
 @pytest.mark.parametrize("left", ["failure.json", None])
