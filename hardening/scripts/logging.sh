@@ -93,6 +93,35 @@ narrow_modes() { # FILE: every $FileCreateMode of the file keeps only the bits t
 	swap logging-rsyslog-file-mode "$new" "$file"
 }
 
+# Print a file of rsyslog with everything that receives from the network commented out: the modules, and their settings, which
+# rsyslog does not know without them. Statements of the new form, module(…) and input(…), go on until their bracket closes.
+without_network() { # FILE
+	awk '
+		{ sub(/\r$/, ""); bare = tolower($0); sub(/^[ \t]+/, "", bare) }
+		!inside && bare ~ /^(module|input)[ \t]*\(/ { inside = 1; held = 0 }
+		inside {
+			block[++held] = $0; text = text bare
+			if (bare ~ /\)[ \t]*(#.*)?$/) flush()
+			next
+		}
+		bare ~ /^\$modload[ \t]+im(udp|tcp|ptcp|relp)([^a-z]|$)/ || bare ~ /^\$(udpserver|input(tcp|ptcp|relp|udp))/ { print "# isms: " $0; next }
+		{ print }
+		END { if (inside) flush() }
+		function flush(    n, mark) {
+			mark = text ~ /(load|type)[ \t]*=[ \t]*"im(udp|tcp|ptcp|relp)"/ ? "# isms: " : ""
+			for (n = 1; n <= held; n++) print mark block[n]
+			inside = 0; text = ""
+		}
+	' "$1"
+}
+
+close_network() { # FILE
+	local new
+	new=$(beside "$1")
+	without_network "$1" >"$new"
+	swap logging-no-remote-reception "$new" "$1"
+}
+
 rsyslog_own() { # our file, with the rules that nobody else has
 	local new text index
 	text=$(rsyslog_text)
@@ -115,7 +144,9 @@ apply_rsyslog() {
 	mkdir -p /etc/rsyslog.d
 	rsyslog_main
 	for file in "$main_conf" /etc/rsyslog.d/*.conf; do
-		if [[ -f $file && $file != "$our_conf" ]]; then narrow_modes "$file"; fi
+		[[ -f $file && $file != "$our_conf" ]] || continue
+		narrow_modes "$file"
+		close_network "$file"
 	done
 	rsyslog_own
 	for file in "$main_conf" /etc/rsyslog.d/*.conf; do
@@ -335,7 +366,7 @@ apply() {
 # --- check -----------------------------------------------------------------------------------------------------------
 
 check_rsyslog() {
-	local index text file wide=
+	local index text file wide='' open=
 	holds logging-rsyslog-installed installed has_package rsyslog
 	verdict logging-rsyslog-enabled enabled "$(systemctl is-enabled rsyslog.service 2>/dev/null || :)"
 	if is_booted; then verdict logging-rsyslog-active active "$(systemctl is-active rsyslog.service 2>/dev/null || :)"; fi
@@ -348,8 +379,11 @@ check_rsyslog() {
 	done
 	verdict logging-rsyslog-file-mode "$logging_file_mode" "$(active_value "$our_conf" "\$FileCreateMode")"
 	for file in "$main_conf" /etc/rsyslog.d/*.conf; do
-		if [[ -f $file ]] && ((8#$(stat -L -c %a -- "$file") & ~8#0640)); then wide+=" $file"; fi
+		[[ -f $file ]] || continue
+		if ((8#$(stat -L -c %a -- "$file") & ~8#0640)); then wide+=" $file"; fi
+		without_network "$file" | cmp -s -- - <(sed 's/\r$//' -- "$file") || open+=" $file"
 	done
+	verdict logging-no-remote-reception "" "$open"
 	verdict logging-rsyslog-config-permissions "" "$wide"
 }
 

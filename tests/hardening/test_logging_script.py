@@ -56,6 +56,26 @@ def test_rsyslog_that_others_wrote(machine: Machine, parameters: dict[str, str])
     assert machine.sh("stat -c %a /etc/rsyslog.d/50-tool.conf").strip() == "640"
 
 
+def test_nobody_sends_messages_from_outside(machine: Machine, parameters: dict[str, str]) -> None:
+    """In the old form and in the new one; what else a module is loaded for stays."""
+    machine.write(
+        "/etc/rsyslog.conf",
+        "$ModLoad imuxsock\n$ModLoad imudp\n$UDPServerRun 514\n*.info /var/log/messages\n",
+    )
+    machine.write(
+        "/etc/rsyslog.d/60-collector.conf",
+        'module(load="imtcp"\n  MaxSessions="500")\ninput(type="imtcp" port="514")\nlocal4.* /var/log/collector.log\n',
+    )
+    assert "logging-no-remote-reception" in machine.script("logging", "check", parameters).rules("fail")
+    machine.apply("logging", parameters)
+    assert "logging-no-remote-reception" not in machine.script("logging", "check", parameters).rules("fail")
+    assert "\n# isms: $UDPServerRun 514\n" in machine.sh("cat /etc/rsyslog.conf")
+    assert machine.sh("cat /etc/rsyslog.d/60-collector.conf") == (
+        '# isms: module(load="imtcp"\n# isms:   MaxSessions="500")\n# isms: input(type="imtcp" port="514")\nlocal4.* /var/log/collector.log\n'
+    )
+    machine.sh("rsyslogd -N1")
+
+
 def test_include_after_the_rules(machine: Machine, parameters: dict[str, str]) -> None:
     machine.write("/etc/rsyslog.conf", '*.info /var/log/messages\ninclude(file="/etc/rsyslog.d/*.conf" mode="optional")\n')
     machine.apply("logging", parameters)
