@@ -63,7 +63,7 @@ def build(baseline: str, engine: Engine, cache: Cache, say: Callable[[str], None
             f"stand-in {baseline}: its Debian packages are {days} days old; for new ones remove {cache.folder} "
             f"and `{engine.name} rmi {reference}`"
         )
-    return BaseImage("standin", reference, digest, baseline, f"stand-in with the layout of {baseline} (Debian binaries)", "asked for")
+    return BaseImage("standin", reference, digest, baseline, f"STAND-IN with the layout of {baseline} (Debian binaries)", "asked for")
 
 
 def forget(baseline: str, engine: Engine, cache: Cache) -> None:

@@ -26,6 +26,8 @@ PUBLIC_KEY = "etc/pki/rpm-gpg/RPM-GPG-KEY-standin"
 LATEST = {"al2": None, "al2023": "2023.12.20260930"}
 """The release that has updates, where the layout locks its repository to a release; None where it does not."""
 PAYLOAD = "w3.zstdio"
+WORN, WEAR = "standin-worn", "usr/libexec/standin/wear"
+"""The package whose script leaves traces of years of use, when all others are there. Not a scriptlet: yum goes on when one fails."""
 BOOTSTRAP = ("filesystem", "setup", "system-release", "dnf", "yum")
 """What must be there before dnf can run; rpm installs it."""
 
@@ -98,6 +100,8 @@ def _install(packages: dict[str, Package], baseline: str, target: Path, root: Pa
     chosen = [f"{name}-1.0-1.standin" if name in repository.UPDATES else name for name in names if name not in BOOTSTRAP]
     journal.run(private_chroot(root, "yum", "--assumeyes", "--quiet", "--setopt=best=False", "install", *chosen), seconds=600)
     journal.run(private_chroot(root, "ldconfig"), seconds=60)
+    if baseline in packages[WORN].install:
+        journal.run(private_chroot(root, f"/{WEAR}"), seconds=60)
     for stamp in ("etc/.updated", "var/.updated"):
         (root / stamp).touch()
     (root / "etc/machine-id").write_bytes(b"")
