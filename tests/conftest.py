@@ -16,13 +16,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 HERE = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep a file on one worker, and all of tests/integration/ on one.
 
     Those tests start whole processes of harness and look at what they leave in the engine; two at a time would sweep away each other's
-    containers. pytest-xdist reads the marks in this same hook, so this one comes first.
+    containers. pytest-xdist reads the marks before any hook that sees all items at once.
     """
-    for item in items:
-        name = item.path.relative_to(HERE).as_posix()
-        item.add_marker(pytest.mark.xdist_group("engine" if name.startswith("integration/") else name))
+    name = item.path.relative_to(HERE).as_posix()
+    item.add_marker(pytest.mark.xdist_group("engine" if name.startswith("integration/") else name))
