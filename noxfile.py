@@ -118,8 +118,13 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, those on real containers included; arguments go to pytest."""
     prepare(session)
-    # Much of the time is waiting for containers. More than four workers would wait for the engine's locks instead.
-    session.run("pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup", *session.posargs)
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    # Much of the time is waiting for containers; more than four workers would wait for the engine's locks instead. A file stays whole.
+    session.run("pytest", "--ignore=tests/integration", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+    # These start whole processes of harness and look at what they leave in the engine: two at a time would sweep away each other's.
+    session.run("pytest", "tests/integration")
 
 
 @nox.session(default=False)
