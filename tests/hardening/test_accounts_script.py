@@ -116,6 +116,7 @@ def test_what_only_a_person_can_repair(machine: Machine, parameters: dict[str, s
 
 def test_homes_of_others(machine: Machine, parameters: dict[str, str]) -> None:
     machine.sh("getent passwd stranger >/dev/null || useradd -m stranger")
+    linked = machine.sh("stat -c '%a %U' /etc/passwd")
     machine.sh(
         "chmod 0777 /home/stranger; chown nobody /home/stranger; cd /home/stranger;"
         "echo x >.bashrc; chmod 0666 .bashrc; chown nobody .bashrc;"
@@ -125,9 +126,9 @@ def test_homes_of_others(machine: Machine, parameters: dict[str, str]) -> None:
     assert {"accounts-home-modes", "accounts-dot-files", "accounts-trust-files", "accounts-netrc", "accounts-homes-exist"} <= broken
     hardened(machine, parameters)
     assert machine.sh(
-        "cd /home/stranger; stat -c '%a %U' . .bashrc /home/homeless; ls -A | grep -c -e rhosts -e netrc; stat -c %a /etc/passwd",
+        "cd /home/stranger; stat -c '%a %U' . .bashrc /home/homeless; ls -A | grep -c -e rhosts -e netrc; stat -c '%a %U' /etc/passwd",
         check=False,
-    ) == ("750 stranger\n644 stranger\n700 homeless\n0\n644\n")
+    ) == ("750 stranger\n644 stranger\n700 homeless\n0\n" + linked)
 
 
 def test_su_is_for_wheel(machine: Machine, parameters: dict[str, str]) -> None:
