@@ -62,10 +62,10 @@ POLICY_HINT: Final = "`harness publish --print-iam-policy` prints what the publi
 class Refused(Exception):  # noqa: N818 - an answer, not yet an error: the caller may expect it
     """The service said no; `code` is its word for the reason."""
 
-    def __init__(self, operation: str, code: str, message: str) -> None:
-        """Keep what the service said."""
+    def __init__(self, operation: str, code: str, message: str, *, passing: bool = False) -> None:
+        """Keep what the service said; `passing` when it may say otherwise in a moment."""
         super().__init__(f"{operation}: {code}: {message}")
-        self.operation, self.code, self.message = operation, code, message
+        self.operation, self.code, self.message, self.passing = operation, code, message, passing
 
     @property
     def absent(self) -> bool:
@@ -89,7 +89,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not yet an error: the calle
             return UnreachableError(f"AWS does not let you call {self.operation}: {self.message}", hint=POLICY_HINT)
         if self.code == "ServiceQuotaExceededException":
             return PublishError(f"{self.operation}: {self.message}", hint="ask Service Quotas for more, or use less of it")
-        if self.code in THROTTLED:
+        if self.passing:
             return UnreachableError(f"{self.operation} is refused again and again: {self.message}", hint="run again later; it goes on here")
         if "Invalid" in self.code or self.code in {"ValidationError", "ValidationException"} or self.code.endswith(".Malformed"):
             return ConfigError(f"{self.operation}: {self.message}", hint="the publish block says something that AWS does not take")
@@ -129,14 +129,22 @@ class Cloud:
                 raise unreachable(error, self.region) from None
         return self.clients[key]
 
-    def call(self, service: str, operation: str, *, region: str | None = None, **parameters: Any) -> Json:  # noqa: ANN401 - as boto3
+    def call(
+        self,
+        service: str,
+        operation: str,
+        *,
+        region: str | None = None,
+        attempts: int = ATTEMPTS,
+        **parameters: Any,  # noqa: ANN401 - as boto3
+    ) -> Json:
         """Do one operation, named as in boto3. Raises Refused, or UnreachableError after the last attempt."""
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
         from botocore.parsers import ResponseParserError
 
         method = getattr(self.client(service, region), operation)
         pause = FIRST_PAUSE
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, attempts + 1):
             try:
                 if self.before:
                     self.before(service, operation, parameters)
@@ -144,12 +152,12 @@ class Cloud:
                 if self.after:
                     self.after(service, operation)
             except ClientError as error:
-                if attempt == ATTEMPTS or not passing(error):
+                if attempt == attempts or not passing(error):
                     raise refusal(error, self.region) from None
             except ParamValidationError as error:
                 raise ConfigError(f"{operation}: {error}", hint="the publish block says something that AWS does not take") from None
             except (HTTPClientError, ResponseParserError) as error:
-                if attempt == ATTEMPTS:
+                if attempt == attempts:
                     raise unreachable(error, self.region) from None
             except BotoCoreError as error:
                 raise unreachable(error, self.region) from None
@@ -213,7 +221,7 @@ def refusal(error: ClientError, region: str) -> Exception:
         return UnreachableError(f"AWS does not know these credentials: {message}", hint="`aws sts get-caller-identity` must answer")
     if code in {"OptInRequired", "InvalidRegion"}:
         return UnreachableError(f"the account does not use {region}: {message}", hint="enable the region, or set aws_region")
-    return Refused(operation, code, message)
+    return Refused(operation, code, message, passing=passing(error))
 
 
 def unreachable(error: Exception, region: str) -> UnreachableError:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 KEEP_VERSIONS: Final = 10
-"""Recipes that stay for going back; older ones are retired with the components that only they use."""
+"""Recipes that stay, the wanted one and those for going back; older ones are retired with the components that only they use."""
 FILTER_VALUES: Final = 10
 RACES: Final = 20
 NEW_PROFILE_SECONDS, NEW_PROFILE_TRIES = 5.0, 24
@@ -47,6 +47,8 @@ class Walk:
     """The plan that is to be carried out; None: only look."""
     say: Callable[[str], None] = lambda _: None
     plan: Plan = field(init=False)
+    recipes: list[Json] = field(default_factory=list)
+    """The versions that were there before this walk, the oldest first."""
 
     def __post_init__(self) -> None:
         """Begin with an empty plan."""
@@ -123,6 +125,9 @@ class Walk:
         """Return the ARN of the build that holds a document, making it when there is none."""
         request = resources.component(self.publication, document)
         fitting = [one for one in listed if versions.digest_in(one.get("description", "")) == document.sha256]
+        if not fitting:
+            fitting = self._unlisted("get_component", "componentBuildVersionArn", "component", request["name"], listed)
+            listed = [*listed, *fitting]
         for one in sorted(fitting, key=lambda found: versions.of_arn(found["arn"]), reverse=True):
             found = self._holding(one["arn"], document)
             if found is not None:
@@ -137,6 +142,17 @@ class Walk:
         if not self._does(Change(Action.CREATE, "component", request["name"], fields=fields, note=note)):
             return f"{self.place.arn('component', request['name'], versions.spell(version))}/1"
         return self._make_component(document, request, version, foundation)
+
+    def _unlisted(self, operation: str, key: str, kind: str, name: str, listed: list[Json]) -> list[Json]:
+        """Return the versions after the listed ones: lists may lag behind by two minutes, asking by ARN does not."""
+        version = versions.following(versions.of_arn(one["arn"]) for one in listed)
+        found: list[Json] = []
+        while True:
+            answer = self.cloud.find("imagebuilder", operation, **{key: self.place.arn(kind, name, versions.spell(version))})
+            if answer is None:
+                return found
+            found.append(next(body for body in answer.values() if isinstance(body, dict) and "arn" in body))
+            version = versions.following([version])
 
     def _holding(self, arn: str, document: Rendered) -> Json | None:
         """Return the component behind an ARN if it holds the very bytes; None for another one, or none. Raises PublishError."""
@@ -193,7 +209,7 @@ class Walk:
         """Return a document as part of the request, or where it was put when it is too long for that."""
         if not resources.by_uri(document):
             return {"data": document.data.decode()}
-        where = {"Bucket": foundation.log_bucket, "Key": resources.key_of(document), "ExpectedBucketOwner": self.place.account}
+        where: Json = {"Bucket": foundation.log_bucket, "Key": resources.key_of(document), "ExpectedBucketOwner": self.place.account}
         if self.cloud.find("s3", "head_object", **where) is None:
             checksum = base64.b64encode(hashlib.sha256(document.data).digest()).decode()
             try:
@@ -209,7 +225,13 @@ class Walk:
         """Return the ARN of the recipe that is the wanted one, making the next version when there is none."""
         request = resources.recipe(self.publication, self.place, arns)
         name, there = request["name"], self._recipes()
-        fitting = [one for one in there if one.get("tags", {}).get(tags.RECIPE) == request["tags"][tags.RECIPE]]
+
+        def same() -> list[Json]:
+            return [one for one in there if one.get("tags", {}).get(tags.RECIPE) == request["tags"][tags.RECIPE]]
+
+        if not same():
+            there += self._unlisted("get_image_recipe", "imageRecipeArn", "image-recipe", name, there)
+        self.recipes, fitting = there, same()
         newest = self._get_recipe(there[-1]["arn"]) if there else None
         for one in reversed(fitting):
             found = newest if newest and newest["arn"] == one["arn"] else self._get_recipe(one["arn"])
@@ -315,10 +337,10 @@ class Walk:
 
     def _retire(self) -> None:
         """Remove recipes beyond the newest ones, and the components that no recipe uses any more."""
-        old = self._recipes()[:-KEEP_VERSIONS] if self._retires_recipes() else []
         wanted = {change.arn for change in self.plan.changes if change.kind == "recipe"}
-        for one in old:
-            if one["arn"] in wanted or not tags.is_ours(one.get("tags", {}), self.publication.publish.project_name):
+        others = [one for one in self.recipes if one["arn"] not in wanted]
+        for one in others[: -(KEEP_VERSIONS - 1)]:
+            if not tags.is_ours(one.get("tags", {}), self.publication.publish.project_name):
                 continue
             version = versions.spell(versions.of_arn(one["arn"]))
             found = self._get_recipe(one["arn"])
@@ -326,11 +348,6 @@ class Walk:
                 self.cloud.find("imagebuilder", "delete_image_recipe", imageRecipeArn=one["arn"])
                 for arn in self._own_components(found):
                     self._drop(arn)
-
-    def _retires_recipes(self) -> bool:
-        newest = next((change for change in self.plan.changes if change.kind == "recipe"), None)
-        number = versions.parse(newest.note)[2] if newest else 0
-        return number >= KEEP_VERSIONS
 
     def _own_components(self, recipe: Json) -> Iterator[str]:
         for entry in recipe.get("components", ()):
@@ -350,8 +367,7 @@ def _same(planned: Change, now: Change) -> bool:
     """Tell whether a change is the planned one; what was not known when the plan was made may be anything now."""
     if planned.action is not now.action:
         return planned.action is Action.UPDATE and now.action is Action.KEEP
-    before = {one.path: one.before for one in planned.fields}
-    return all(before.get(one.path, one.before) == one.before for one in now.fields)
+    return all(any((one.path, one.before) == (was.path, was.before) for was in planned.fields) for one in now.fields)
 
 
 def token(request: Json, salt: str) -> str:

@@ -198,12 +198,10 @@ class Stack:
             self._settle()
         kind = "CREATE" if change.action is Action.CREATE else "UPDATE"
         wanted_tags = self.wanted_tags()
-        token = resources.digest_of({"parameters": dict(parameters), "tags": wanted_tags, "template": digest(template()), "kind": kind})[
-            :32
-        ]
+        asked = {"parameters": dict(parameters), "tags": wanted_tags, "template": digest(template()), "kind": kind}
         request: Json = {
             "StackName": name,
-            "ChangeSetName": f"harness-{token}",
+            "ChangeSetName": f"harness-{resources.digest_of(asked)[:32]}",
             "ChangeSetType": kind,
             "TemplateBody": template(),
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
@@ -237,16 +235,23 @@ class Stack:
                 if status == "FAILED":
                     raise PublishError(f"the change set of {request['StackName']} failed: {reason}", hint="mend that, and run again")
             if not found or status in {"CREATE_COMPLETE", "DELETE_COMPLETE"}:
-                try:
-                    self.cloud.call("cloudformation", "create_change_set", **request)
-                except Refused as refused:
-                    if any(word in refused.message for word in NOTHING):
-                        return False
-                    if not refused.taken:
-                        raise
+                if not self._creates(request):
+                    return False
                 continue
             self.cloud.sleep(POLL_SECONDS)
         raise UnreachableError(f"the change set of {request['StackName']} is never ready", hint="run again later")
+
+    def _creates(self, request: Json) -> bool:
+        """Ask for the change set; tell whether there may be one now. When the answer is lost the caller looks, instead of asking twice."""
+        try:
+            self.cloud.call("cloudformation", "create_change_set", attempts=1, **request)
+        except Refused as refused:
+            if any(word in refused.message for word in NOTHING):
+                return False
+            if not refused.taken and not refused.passing:
+                raise
+            self.cloud.sleep(POLL_SECONDS)
+        return True
 
     def _settle(self) -> None:
         self.read()

@@ -137,8 +137,8 @@ class Pipeline:
         """Return the lines of the image's log that were not returned before."""
         lines: list[str] = []
         while True:
-            more = {"nextToken": self.seen} if self.seen else {"startFromHead": True}
-            where = {"logGroupName": self.log_group(), "logStreamName": image.version}
+            more: Json = {"nextToken": self.seen} if self.seen else {"startFromHead": True}
+            where: Json = {"logGroupName": self.log_group(), "logStreamName": image.version}
             answer = self.cloud.find("logs", "get_log_events", **where, **more)
             if answer is None:
                 return lines

@@ -108,7 +108,7 @@ class Promotion:
         before = str(answer["Parameter"]["Value"]) if answer else None
         action = Action.KEEP if before == ami else Action.UPDATE if before else Action.CREATE
         fields = (Field("value", before, ami),) if before != ami else ()
-        request = {"Name": name, "Value": ami, "Type": "String", "DataType": "aws:ec2:image", "Overwrite": True}
+        request: Json = {"Name": name, "Value": ami, "Type": "String", "DataType": "aws:ec2:image", "Overwrite": True}
         change = Change(action, "parameter", f"{region} {name}", fields=fields)
         return change, lambda: self.cloud.call("ssm", "put_parameter", region=region, **request)
 
