@@ -71,7 +71,8 @@ def test_nobody_sends_messages_from_outside(machine: Machine, parameters: dict[s
     assert "logging-no-remote-reception" not in machine.script("logging", "check", parameters).rules("fail")
     assert "\n# isms: $UDPServerRun 514\n" in machine.sh("cat /etc/rsyslog.conf")
     assert machine.sh("cat /etc/rsyslog.d/60-collector.conf") == (
-        '# isms: module(load="imtcp"\n# isms:   MaxSessions="500")\n# isms: input(type="imtcp" port="514")\nlocal4.* /var/log/collector.log\n'
+        '# isms: module(load="imtcp"\n# isms:   MaxSessions="500")\n# isms: input(type="imtcp" port="514")\n'
+        "local4.* /var/log/collector.log\n"
     )
     machine.sh("rsyslogd -N1")
 
