@@ -83,7 +83,7 @@ class Pipeline:
     def start(self) -> str:
         """Start an image and return its ARN. Raises PublishError where the pipeline may not run now."""
         self.read()
-        request = {"imagePipelineArn": self.arn, "clientToken": secrets.token_hex(16)}
+        request: Json = {"imagePipelineArn": self.arn, "clientToken": secrets.token_hex(16)}
         try:
             return str(self.cloud.call("imagebuilder", "start_image_pipeline_execution", **request)["imageBuildVersionArn"])
         except Refused as refused:

@@ -1,0 +1,38 @@
+"""The publisher's policy: narrow, and small enough for IAM. That it suffices is shown in test_publish.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from publish import iam
+
+POLICY = iam.policy(project="isms-golden-ami", account="123456789012", region="ap-northeast-2")
+LIMIT = 6144
+"""Characters of a managed policy, white space not counted (IAM quotas)."""
+
+
+def test_it_fits_a_managed_policy() -> None:
+    assert len("".join(iam.text(POLICY).split())) <= LIMIT
+
+
+def test_nothing_is_allowed_by_wildcard() -> None:
+    assert [action for action in iam.actions(POLICY) if "*" in action] == []
+
+
+def test_on_everything_one_may_only_look() -> None:
+    wide = [statement for statement in POLICY["Statement"] if "*" in statement["Resource"]]
+    assert {action.split(":")[1][:4] for one in wide for action in one["Action"]} <= {"Desc", "List"}
+
+
+@pytest.mark.parametrize("statement", POLICY["Statement"], ids=lambda one: one["Sid"])
+def test_what_changes_something_is_bound_to_our_names(statement: dict[str, object]) -> None:
+    if statement["Sid"] in {"Look", "AmazonsOwn", "FirstImage", "FoundationGroup", "Promote"}:
+        return
+    assert "isms-golden-ami" in json.dumps(statement["Resource"])
+
+
+def test_roles_are_passed_to_two_services_only() -> None:
+    passing = next(one for one in POLICY["Statement"] if one["Sid"] == "PassRole")
+    assert passing["Condition"]["StringEquals"]["iam:PassedToService"] == ["ec2.amazonaws.com", "imagebuilder.amazonaws.com"]
