@@ -168,6 +168,7 @@ class Pipeline:
         for step in self.steps(image):
             if step.get("status") == "FAILED":
                 reason = step.get("message") or state.get("reason", "")
+                self.seen = ""
                 told = next((text for text in reversed(self.news(image)) if re.search(r"\bfailed in phase\b|^Error", text)), "")
                 return f"{image.version}: {step['name']} ({step['action']}) failed: {told or reason}", hint
         return f"{image.version} failed: {state.get('reason', 'the service gives no reason')}", hint

@@ -17,6 +17,7 @@ from harness.config.settings import Distribution, Publish, Schedule
 from harness.errors import Location
 from publish import session
 from publish.aws import Cloud
+from publish.emulator.aws import Services
 from publish.resources import Place, Publication
 
 if TYPE_CHECKING:
@@ -112,6 +113,10 @@ class Stage:
 
         with urlopen(Request(f"{self.endpoint.url}/_emulator/reset", method="POST"), timeout=30):  # noqa: S310 - loopback
             self.calls.clear()
+        world = self.endpoint.emulator.world(REGION)
+        if isinstance(world, Services):
+            # It remembers the log groups that it made, and moto has just forgotten them.
+            world.groups.clear()
 
     def cloud(self, before: Hook | None = None, after: Callable[[str, str], None] | None = None) -> Cloud:
         """Return AWS as a publisher sees it who does not wait."""
