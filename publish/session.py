@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,14 +64,16 @@ def publication(
 def decide(settings: Settings, target: str | None, evidence: Path | None, now: datetime) -> Decision:
     """Ask the gate about one source: with the targets that the policy names, or else with this one alone."""
     from harness import catalog, gate, gathering
+    from harness.config.settings import Gate
 
-    source = settings.source(target or publish_block(settings).source).name
+    publish = publish_block(settings)
+    source = settings.source(target or publish.source).name
+    block = settings.gate or Gate(line=publish.line)
+    narrowed = block.model_copy(update={"targets": tuple(dict.fromkeys((*block.targets, source)))})
+    settings = settings.model_copy(update={"gate": narrowed})
     folder = Path("evidence") if evidence is None else evidence
     facts = gathering.facts(settings, catalog.load(), folder if evidence is not None or folder.exists() else None)
-    policy = gathering.policy(settings)
-    named = settings.gate.targets if settings.gate else ()
-    policy = replace(policy, targets=tuple(dict.fromkeys((*named, source))))
-    return gate.decide(policy, [one for one in facts if one.target in policy.targets], now)
+    return gate.decide(gathering.policy(settings), facts, now)
 
 
 def cloud_of(settings: Settings, endpoint: str | None) -> Cloud:

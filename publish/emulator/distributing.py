@@ -24,7 +24,8 @@ def distribute(emulator: Emulator, region: Region, image: Resource) -> list[Json
     for distribution in _distributions(region, image):
         wanted = distribution.get("amiDistributionConfiguration", {})
         name = _expand(wanted.get("name") or f"{image.body['name']} {{{{ imagebuilder:buildDate }}}}", image, emulator)
-        tags = {**image.body["imageRecipe"].get("amiTags", {}), **wanted.get("amiTags", {})}
+        given = {**image.body["imageRecipe"].get("amiTags", {}), **wanted.get("amiTags", {})}
+        tags = {key: _expand(value, image, emulator) for key, value in given.items()}
         tags |= {"CreatedBy": "EC2 Image Builder", "Ec2ImageBuilderArn": str(image.arn)}
         users = tuple(wanted.get("launchPermission", {}).get("userIds", ()))
         described = _expand(wanted.get("description", ""), image, emulator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def watch(pipeline: Pipeline, which: str | None = None) -> tuple[Image, list[str
     return pipeline.watch(which, said.append, lambda _, text: lines.append(text)), said, lines
 
 
-def test_image_on_its_way_to_available(pipeline: Pipeline) -> None:
+def test_image_on_its_way_to_available(stage: Stage, pipeline: Pipeline) -> None:
     arn = pipeline.start()
     image, said, lines = watch(pipeline, arn)
     states = [text.rpartition(" ")[2] for text in said if text.startswith("1.0.0/1 ") and "ended" not in text]
@@ -54,6 +55,10 @@ def test_image_on_its_way_to_available(pipeline: Pipeline) -> None:
     assert any("isms-golden-ami-al2-cloudwatch-agent-config" in text for text in lines)
     assert len(lines) == len(pipeline_lines(pipeline, image))
     assert image.amis[0][0] == REGION
+    described = stage.cloud().client("ec2").describe_images(ImageIds=[image.amis[0][1]])["Images"][0]
+    tags = {one["Key"]: one["Value"] for one in described["Tags"]}
+    assert tags["Compliance"] == "ISMS-K-21.1"
+    assert re.match(r"\d{4}-\d{2}-\d{2}T", tags["BuildDate"])
     assert image.amis[0][1].startswith("ami-")
 
 
