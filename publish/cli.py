@@ -84,8 +84,14 @@ def publish(
 
         place = session.place_of(session.cloud_of(settings, endpoint_url))
         what = session.publication(settings, target, now)
-        project, prefix = what.publish.project_name, what.values.get("agent_log_group_prefix", "ISMS-GoldenAMI")
-        policy = iam.policy(project=project, account=place.account, region=place.region, partition=place.partition, log_prefix=prefix)
+        policy = iam.policy(
+            project=what.publish.project_name,
+            account=place.account,
+            region=place.region,
+            partition=place.partition,
+            log_prefix=what.values.get("agent_log_group_prefix", "ISMS-GoldenAMI"),
+            log_bucket=what.publish.log_bucket,
+        )
         sys.stdout.write(iam.text(policy))
         return
     decision = session.decide(settings, target, evidence, now)

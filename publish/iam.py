@@ -50,13 +50,21 @@ LOG_GROUPS: Final = (
 )  # fmt: skip
 
 
-def policy(*, project: str, account: str, region: str, partition: str = "aws", log_prefix: str = "ISMS-GoldenAMI") -> Json:
-    """Return the policy document for one project in one region."""
+def policy(  # noqa: PLR0913 - the names that a project can have
+    *,
+    project: str,
+    account: str,
+    region: str,
+    partition: str = "aws",
+    log_prefix: str = "ISMS-GoldenAMI",
+    log_bucket: str | None = None,
+) -> Json:
+    """Return the policy document for one project in one region; `log_bucket` where the company has one of another name."""
 
     def arn(service: str, rest: str, *, here: str = region, owner: str = account) -> str:
         return f"arn:{partition}:{service}:{here}:{owner}:{rest}"
 
-    bucket = f"arn:{partition}:s3:::{project}-image-builder-logs-{account}-{region}"
+    bucket = f"arn:{partition}:s3:::{log_bucket or f'{project}-image-builder-logs-{account}-{region}'}"
     roles = [arn("iam", f"role/{project}-*", here=""), arn("iam", f"instance-profile/{project}-*", here="")]
     linked = arn("iam", "role/aws-service-role/imagebuilder.amazonaws.com/AWSServiceRoleForImageBuilder", here="")
     parameter = arn("ssm", f"parameter/{project}/*")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from harness.errors import ConfigError
-from publish.emulator.schedule import ScheduleError, parse
+from publish.cron import ScheduleError, parse
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from publish.cron import Schedule, ScheduleError, parse
 from publish.emulator import images
 from publish.emulator.configurations import replace_body
 from publish.emulator.errors import bad_value
 from publish.emulator.operations import operation
-from publish.emulator.schedule import Schedule, ScheduleError, parse
 from publish.emulator.store import stamp
 
 if TYPE_CHECKING:

@@ -36,3 +36,9 @@ def test_what_changes_something_is_bound_to_our_names(statement: dict[str, objec
 def test_roles_are_passed_to_two_services_only() -> None:
     passing = next(one for one in POLICY["Statement"] if one["Sid"] == "PassRole")
     assert passing["Condition"]["StringEquals"]["iam:PassedToService"] == ["ec2.amazonaws.com", "imagebuilder.amazonaws.com"]
+
+
+def test_a_bucket_of_the_company_takes_the_place_of_ours() -> None:
+    made = iam.text(iam.policy(project="isms-golden-ami", account="123456789012", region="ap-northeast-2", log_bucket="company-logs"))
+    assert "arn:aws:s3:::company-logs/components/*" in made
+    assert "image-builder-logs" not in made

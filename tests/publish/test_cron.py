@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from publish.emulator.schedule import ScheduleError, parse
+from publish.cron import ScheduleError, parse
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)  # a Tuesday
 SEOUL = ZoneInfo("Asia/Seoul")
