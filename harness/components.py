@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -203,9 +204,15 @@ def portions(  # noqa: PLR0913 - as `one`
     return [*groups, current]
 
 
+@lru_cache(maxsize=8)
+def composed(text: str) -> Any:  # noqa: ANN401 - PyYAML's nodes carry no types
+    """Parse a source document once, however many excerpts are made of it."""
+    return yaml.compose(text, Loader=locatedyaml.LOADER)
+
+
 def excerpt(text: str, subjects: Sequence[str]) -> str:
     """Return the source text without the steps of other subjects and without phases that are left empty."""
-    root: Any = yaml.compose(text, Loader=locatedyaml.LOADER)
+    root = composed(text)
     lines = text.splitlines(keepends=True)
     dropped: set[int] = set()
     phases = next(value for key, value in root.value if key.value == "phases")
