@@ -68,6 +68,8 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
     for rule in options.rules:
         content.rule(rule)
     accepted = waivers.of(options.waivers, Path.cwd() if settings.bundled else settings.path.parent, content.rules)
+    if not options.as_is:
+        readable(settings)
     started = datetime.now(UTC)
     with opened(settings, options, content, say) as place:
         build = chosen_build(settings, place.source)
@@ -89,6 +91,14 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
         if options.signer is not None:
             say(f"evidence is signed by the key {attestation.attest(kept.folder, run, options.signer)[:16]}")
     return run, kept
+
+
+def readable(settings: Settings) -> None:
+    """Refuse a user's document that AWSTOE would refuse, before anything is started. Raises DocumentError."""
+    for build in settings.builds:
+        for component in build.components:
+            if component.source is not None:
+                toe.load(component.source)
 
 
 def carried_out(  # noqa: PLR0913 - the parts of one run
