@@ -39,7 +39,8 @@ def test_fresh_machine(machine: Machine, parameters: dict[str, str]) -> None:
 
 def test_settings_that_others_wrote(machine: Machine, parameters: dict[str, str]) -> None:
     """CRLF, a setting twice, a word in upper case that is right, a file that all may read."""
-    machine.sh("sed -i -e 's/$/\\r/' /etc/audit/auditd.conf; chmod 0666 /etc/audit/auditd.conf")
+    machine.sh("sed -i -e 's/^space_left_action.*/space_left_action = SYSLOG/' -e 's/$/\\r/' /etc/audit/auditd.conf")
+    machine.sh("chmod 0666 /etc/audit/auditd.conf")
     machine.sh("printf 'Num_logs = 2\\nnum_logs = 3\\n' >>/etc/audit/auditd.conf")
     broken = machine.script("auditd", "check", parameters)
     assert "auditd-log-count" in broken.rules("fail")

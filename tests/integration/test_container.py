@@ -130,7 +130,7 @@ def test_testinfra_knows_the_system(shared: ContainerTarget) -> None:
     assert not host.package("no-such-package").is_installed
     assert host.service("sshd").is_running
     assert host.service("sshd").is_enabled
-    assert host.file("/etc/passwd").mode == 0o644
+    assert host.file("/usr/lib/os-release").mode == 0o644
     assert host.user("root").uid == 0
     assert host.sysctl("net.ipv4.ip_forward") in {0, 1}
     assert host.run("printf %%s %s", "a 'b' $HOME").stdout == "a 'b' $HOME"

@@ -96,9 +96,13 @@ def test_what_the_image_lacks_is_installed_once(engine: Engine, bare: str, tmp_p
     try:
         assert f"{bare}: no-such-package-anywhere is not in the repository and is left out" in said
         assert run(engine, image, "rpm", "-q", "--qf", "%{NAME}\n", "chrony", "audit", "rsyslog").split() == ["chrony", "audit", "rsyslog"]
-        user = run(engine, image, "/bin/bash", "-c", "id -nG ec2-user && stat -c %a /etc/sudoers.d/90-cloud-init-users && visudo -c").split(
-            "\n"
-        )
+        user = run(
+            engine,
+            image,
+            "/bin/bash",
+            "-c",
+            "id -nG ec2-user && stat -c %a /etc/sudoers.d/90-cloud-init-users && visudo -cf /etc/sudoers.d/90-cloud-init-users",
+        ).split("\n")
         assert {"ec2-user", "wheel"} <= set(user[0].split())
         assert user[1] == "440"
         about = registry.inspect(image, engine)
