@@ -48,11 +48,11 @@ def test_the_unit_builds_the_database_once(machine: Machine) -> None:
 def test_what_the_check_says(machine: Machine) -> None:
     """Differences are no error of the check, and reach syslog and the report; then they can be accepted."""
     assert machine.sh("/usr/libexec/isms-aide check").strip() == "no difference to the reference database"
-    machine.sh("echo x >>/etc/hosts.equiv; echo x >>/etc/issue; rm -f /etc/logrotate.d/aide")
+    machine.sh("echo x >/etc/unexpected.conf; echo x >>/etc/issue; rm -f /etc/logrotate.d/aide")
     machine.sh("touch /etc/adjtime /etc/ssh/ssh_host_test_key")
     assert "(new removed changed)" in machine.sh("/usr/libexec/isms-aide check")
     report = machine.sh("cat /var/log/aide/aide.log")
-    assert "/etc/hosts.equiv" in report
+    assert "/etc/unexpected.conf" in report
     assert "/etc/issue" in report
     assert "ssh_host_test_key" not in report
     assert "/etc/adjtime" not in report

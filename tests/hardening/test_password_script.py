@@ -29,9 +29,10 @@ def parameters(values: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def machine(start: Callable[[], Machine]) -> Machine:
-    """Return one machine for the file; its sudo asks trial for a password, whatever it lets the group wheel do."""
+    """Return one machine for the file; its sudo asks trial for a password, once per call, so that one wrong word counts once."""
     machine = start()
-    machine.sh("echo 'trial ALL=(ALL) ALL' >>/etc/sudoers")
+    # In the file itself: the worn base reads no sudoers.d, and lets the group wheel in without a password.
+    machine.sh("printf 'Defaults:trial passwd_tries=1\\ntrial ALL=(ALL) ALL\\n' >>/etc/sudoers")
     return machine
 
 
@@ -61,8 +62,6 @@ def test_the_tool_that_owned_the_stack_keeps_its_file(machine: Machine, baseline
 def people(machine: Machine) -> None:
     """Make `trial`, who has a password, in a state in which it may be changed today."""
     machine.sh("getent passwd trial >/dev/null || useradd -m -G wheel trial; faillock --user trial --reset")
-    # One question per call, so that one wrong word counts once.
-    machine.write("/etc/sudoers.d/trial", "Defaults:trial passwd_tries=1\ntrial ALL=(ALL) ALL\n", "0440")
     machine.sh(f": >/etc/security/opasswd; echo 'trial:{GOOD}' | chpasswd -c SHA512; chage -m 0 -M 90 -d $(date +%F) trial")
 
 
@@ -85,9 +84,6 @@ def test_a_locked_account(machine: Machine, parameters: dict[str, str]) -> None:
     assert try_sudo(machine, GOOD).endswith("root\n")
 
 
-@pytest.mark.xfail(
-    strict=False, reason="on the worn base the last of several tries is refused; whether the test or the stack is wrong is open"
-)
 def test_success_resets_the_count(machine: Machine, parameters: dict[str, str]) -> None:
     people(machine)
     for _ in range(int(parameters["password_lockout_attempts"]) - 1):
