@@ -24,6 +24,10 @@ UNREACHABLE = 3
 """The exit code that every part of the project uses when something outside of it is missing."""
 
 APT_SECONDS = 1200
+ASK_SECONDS = 30
+
+PROOF = {"docker": ("docker", "info")}
+"""Commands whose presence proves nothing: a docker client without its daemon starts no container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,19 @@ class Need:
     purpose: str
 
     def met(self, path: str) -> bool:
-        """Tell whether one of the commands is on `path`."""
-        return any(shutil.which(command, path=path) for command in self.commands)
+        """Tell whether one of the commands is on `path`, and works where being there is not enough."""
+        return any(shutil.which(command, path=path) and answers(command, path) for command in self.commands)
+
+
+def answers(command: str, path: str) -> bool:
+    """Ask a command that needs more than itself whether it has it."""
+    if command not in PROOF:
+        return True
+    asked, environment = PROOF[command], {**os.environ, "PATH": path}
+    try:
+        return subprocess.run(asked, env=environment, capture_output=True, timeout=ASK_SECONDS, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def read_table(text: str) -> tuple[Need, ...]:

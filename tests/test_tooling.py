@@ -156,10 +156,19 @@ def test_nothing_is_said_when_nothing_is_missing(tmp_path: Path) -> None:
     table = system_packages.read_table(system_packages.TABLE.read_text(encoding="utf-8"))
     for need in table:
         command = tmp_path / need.commands[-1]
-        command.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+        command.write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
         command.chmod(0o755)
     done = run(sys.executable, "ci/system_packages.py", "tests", env={"PATH": str(tmp_path)})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_docker_client_without_its_daemon_is_no_engine(tmp_path: Path) -> None:
+    table = system_packages.read_table("podman|docker podman verify all  runs the targets\n")
+    docker = tmp_path / "docker"
+    for code, lacking in ((0, 0), (1, 1)):
+        docker.write_text(f"#!/bin/sh\nexit {code}\n", encoding="utf-8")
+        docker.chmod(0o755)
+        assert len(system_packages.missing(table, "verify", str(tmp_path))) == lacking
 
 
 def test_needs_of_apt_count_only_where_apt_is(tmp_path: Path) -> None:
