@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness import __version__
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UnreachableError, UsageError
 from harness.options import Config, Format, Output, Quiet, Var, VarFile, pairs, settings_from
 from publish import cli as publishing
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
+
+ADMINISTRATORS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where runc, chroot and mke2fs live, and what a user's PATH, cron's and `sudo`'s often lack."""
 
 
 class Commands(TyperGroup):
@@ -335,6 +338,8 @@ def common(
 
 def main() -> None:
     """Run the command line; every error is one line and a hint, and ends in the exit code of its class."""
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join([*path, *(folder for folder in ADMINISTRATORS if folder not in path)])
     try:
         app(prog_name="harness")
     except HarnessError as error:
@@ -346,3 +351,10 @@ def main() -> None:
         # The reader of our output went away (`| head`); there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        # A defect of ours: not a finding (1), and nothing that the user typed (2).
+        if os.environ.get("HARNESS_DEBUG"):
+            raise
+        sys.stderr.write(f"error: unexpected {type(error).__name__}: {' '.join(str(error).split())}\n")
+        sys.stderr.write("hint: this is a defect of harness; with --debug it shows where\n")
+        sys.exit(UnreachableError.exit_code)
