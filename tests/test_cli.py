@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import cli
 from tests import proof
 
 HARNESS = Path(sys.executable).with_name("harness")
@@ -154,3 +155,26 @@ def test_evidence_of_other_documents_closes_the_gate(tmp_path: Path) -> None:
     assert done.code == 1
     assert "the document isms_security_hardening was part of what was verified, and would not be published" in done.out
     assert "has no result" in done.out
+
+
+def test_a_defect_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(**_: object) -> None:
+        message = "no such\nthing"
+        raise FileNotFoundError(message)
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.delenv("HARNESS_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, said[0]) == (3, "error: unexpected FileNotFoundError: no such thing")
+    assert said[1].startswith("hint: ")
+
+
+def test_the_administrators_folders_are_found_whatever_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`env -i PATH=/usr/bin`, cron and sudo call us without them, and runc and chroot live there."""
+    seen = list[str]()
+    monkeypatch.setenv("PATH", "/usr/bin:/sbin")
+    monkeypatch.setattr(cli, "app", lambda **_: seen.append(os.environ["PATH"]))
+    cli.main()
+    assert seen == ["/usr/bin:/sbin:/usr/local/sbin:/usr/sbin"]
