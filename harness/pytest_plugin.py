@@ -210,7 +210,7 @@ def parameters(request: pytest.FixtureRequest) -> Parameters:
 
 
 @pytest.fixture
-def login(request: pytest.FixtureRequest) -> Generator[Login]:
+def login(request: pytest.FixtureRequest, host: Host) -> Generator[Login]:
     """Return a way to log in over SSH with a fresh key, which is taken away afterwards."""
     from harness.login import Login
 
@@ -219,7 +219,7 @@ def login(request: pytest.FixtureRequest) -> Generator[Login]:
         with Login(judging.target) as way_in:
             yield way_in
         return
-    backend = request.getfixturevalue("host").backend
+    backend = host.backend
     if backend.NAME not in {"podman", "docker"}:
         pytest.skip("by hand, log-ins are tried on containers only: the check adds a key for its time")
     from harness import targets
@@ -229,13 +229,15 @@ def login(request: pytest.FixtureRequest) -> Generator[Login]:
 
 
 @pytest.fixture(autouse=True)
-def _only_what_applies(request: pytest.FixtureRequest) -> None:
-    """Skip, with the declared reason, what the host's kind or system cannot show; for a run by hand."""
+def _only_what_applies(request: pytest.FixtureRequest, host: Host) -> None:
+    """Skip, with the declared reason, what the host's kind or system cannot show; for a run by hand.
+
+    It names `host`, so that testinfra runs every test on every host, also one that only logs in.
+    """
     item = request.node
     if JUDGING in request.config.stash:
         return
     content = catalogue.load()
-    host = request.getfixturevalue("host")
     baseline = content.baseline(request.config.getoption("--baseline") or detect(host, content))
     kind = Environment.CONTAINER if type(host.backend).__name__.startswith(("Podman", "Docker")) else Environment.HOST
     reason = Scope(content.rules, baseline.excluded, kind).not_applicable(content.rules[rule_of(item)])
