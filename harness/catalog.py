@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from harness import locatedyaml
-from harness.errors import ContentError, UsageError
+from harness import controls, locatedyaml
+from harness.errors import ContentError, Location, UsageError
 from harness.model import Control, Environment, Rule, Severity, Title
+from harness.specs import Spec, TitleSpec, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from harness.controls import Edition
     from harness.locatedyaml import Located
 
 CONTENT = Path(__file__).resolve().parent.parent / "hardening"
@@ -97,6 +99,8 @@ class Baseline:
     parameters: Mapping[str, str]
     excluded: Mapping[str, str]
     """Rule id to the reason why this operating system is not judged by it."""
+    editions: tuple[str, ...] = ()
+    """Keys of the editions whose controls a run answers; none: all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class Catalog:
     parameters: Mapping[str, Parameter]
     baselines: Mapping[str, Baseline]
     subjects: tuple[str, ...] = field(default=())
+    editions: Mapping[str, Edition] = field(default_factory=dict)
+    """The standards whose controls are known one by one; of CIS only the numbers of sections are."""
 
     def baseline(self, name: str) -> Baseline:
         """Return a baseline by name. Raises UsageError that lists the known ones."""
@@ -115,6 +121,10 @@ class Catalog:
             return self.baselines[name]
         except KeyError:
             raise UsageError(f"there is no baseline `{name}`", hint=f"known baselines: {', '.join(self.baselines)}") from None
+
+    def counting(self, baseline: Baseline) -> tuple[str, ...]:
+        """Return the keys of the editions that a baseline is answered by: those that it names, else every one."""
+        return tuple(key for key in self.editions if not baseline.editions or key in baseline.editions)
 
     def rule(self, rule_id: str) -> Rule:
         """Return a rule by id. Raises UsageError with the nearest ids."""
@@ -141,22 +151,6 @@ class Catalog:
         return {**baseline.parameters, **overrides}
 
 
-class Spec(BaseModel):
-    """What a file may say: nothing but what is named."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-Kind = TypeVar("Kind", bound=Spec)
-
-
-class TitleSpec(Spec):
-    """A text in both languages."""
-
-    ko: Annotated[str, Field(min_length=1)]
-    en: Annotated[str, Field(min_length=1)]
-
-
 class ParameterSpec(Spec):
     """A parameter as a rule file declares it."""
 
@@ -176,15 +170,15 @@ class RuleSpec(Spec):
     rationale: Annotated[str, Field(min_length=1)]
     fix: Annotated[str, Field(min_length=1)]
     controls: dict[str, list[str]]
-    parameters: list[str] = []
-    applies_to: list[Environment] = list(Environment)
+    parameters: tuple[str, ...] = ()
+    applies_to: tuple[Environment, ...] = tuple(Environment)
     elsewhere: str | None = None
 
 
 class RuleFileSpec(Spec):
     """A file of hardening/rules/."""
 
-    parameters: dict[str, ParameterSpec] = {}
+    parameters: dict[str, ParameterSpec] = Field(default_factory=dict)
     rules: list[RuleSpec]
 
 
@@ -201,11 +195,13 @@ class BaselineSpec(Spec):
     title: TitleSpec
     os: OsSpec
     parameters: dict[str, str]
-    excluded: dict[str, str] = {}
+    excluded: dict[str, str] = Field(default_factory=dict)
+    editions: tuple[str, ...] = ()
 
 
 def load(folder: Path = CONTENT) -> Catalog:
-    """Load rules/*.yaml and baselines/*.yaml. Raises ContentError with file and line for whatever does not resolve."""
+    """Load controls, rules and baselines. Raises ContentError with file and line for whatever does not resolve."""
+    editions = controls.load(folder / "controls", STANDARDS)
     rules: dict[str, Rule] = {}
     parameters: dict[str, Parameter] = {}
     subjects: list[str] = []
@@ -223,7 +219,7 @@ def load(folder: Path = CONTENT) -> Catalog:
                 raise ContentError(f"parameter `{name}` is declared by {parameters[name].subject} too", at=document.at("parameters", name))
             parameters[name] = Parameter(name=name, subject=path.stem, **parameter.model_dump())
         for index, rule_spec in enumerate(spec.rules):
-            add_rule(rules, rule_spec, document, index)
+            add_rule(rules, rule_spec, document, index, editions)
     for rule in rules.values():
         for name in rule.parameters:
             if name not in parameters:
@@ -231,6 +227,8 @@ def load(folder: Path = CONTENT) -> Catalog:
                     f"rule {rule.id} names a parameter that no rule file declares: {name}",
                     hint="declare it under `parameters:` of the same file",
                 )
+    if problems := controls.unanswered(editions.values(), rules.values()):
+        raise ContentError(problems[0], hint="change its `answer`, or the `controls` of the rules", at=Location(folder / "controls"))
     baselines = {path.stem: load_baseline(path, rules, parameters) for path in sorted((folder / "baselines").glob("*.yaml"))}
     return Catalog(
         folder=folder,
@@ -238,10 +236,11 @@ def load(folder: Path = CONTENT) -> Catalog:
         parameters=MappingProxyType(parameters),
         baselines=MappingProxyType(baselines),
         subjects=tuple(subjects),
+        editions=MappingProxyType(editions),
     )
 
 
-def add_rule(rules: dict[str, Rule], spec: RuleSpec, document: Located, index: int) -> None:
+def add_rule(rules: dict[str, Rule], spec: RuleSpec, document: Located, index: int, editions: Mapping[str, Edition]) -> None:
     """Check one rule against what the schema cannot say, and add it."""
     place = document.at("rules", index, "id")
     if not RULE_ID.fullmatch(spec.id):
@@ -250,21 +249,6 @@ def add_rule(rules: dict[str, Rule], spec: RuleSpec, document: Located, index: i
         raise ContentError(f"rule `{spec.id}` exists already, in {rules[spec.id].subject}.yaml", at=place)
     if (set(spec.applies_to) != set(Environment)) != (spec.elsewhere is not None):
         raise ContentError(f"rule {spec.id}: `elsewhere` gives the reason exactly when `applies_to` leaves an environment out", at=place)
-    controls = []
-    for key, ids in spec.controls.items():
-        if key not in STANDARDS:
-            raise ContentError(
-                f"rule {spec.id}: there is no standard `{key}`",
-                hint=f"known: {', '.join(STANDARDS)}",
-                at=document.at("rules", index, "controls", key),
-            )
-        for control in ids:
-            if not CONTROL_ID[key].fullmatch(control):
-                raise ContentError(
-                    f"rule {spec.id}: {' '.join(STANDARDS[key])} has no `{control}`", at=document.at("rules", index, "controls", key)
-                )
-            standard, edition = STANDARDS[key]
-            controls.append(Control(standard=standard, edition=edition, id=control))
     rules[spec.id] = Rule(
         id=spec.id,
         subject=document.path.stem,
@@ -272,11 +256,26 @@ def add_rule(rules: dict[str, Rule], spec: RuleSpec, document: Located, index: i
         severity=spec.severity,
         rationale=" ".join(spec.rationale.split()),
         fix=" ".join(spec.fix.split()),
-        controls=tuple(controls),
+        controls=controls_of(spec, document, index, editions),
         applies_to=frozenset(spec.applies_to),
         elsewhere=spec.elsewhere,
         parameters=tuple(spec.parameters),
     )
+
+
+def controls_of(spec: RuleSpec, document: Located, index: int, editions: Mapping[str, Edition]) -> tuple[Control, ...]:
+    """Resolve the controls that a rule names."""
+    found = []
+    for key, ids in spec.controls.items():
+        at = document.at("rules", index, "controls", key)
+        if key not in STANDARDS:
+            raise ContentError(f"rule {spec.id}: there is no standard `{key}`", hint=f"known: {', '.join(STANDARDS)}", at=at)
+        standard, edition = STANDARDS[key]
+        for control in ids:
+            if not (control in editions[key].items if key in editions else CONTROL_ID[key].fullmatch(control)):
+                raise ContentError(f"rule {spec.id}: {standard} {edition} has no `{control}`", at=at)
+            found.append(Control(standard=standard, edition=edition, id=control))
+    return tuple(found)
 
 
 def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str, Parameter]) -> Baseline:
@@ -292,6 +291,9 @@ def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str
         raise ContentError(
             f"no value for {', '.join(missing)}", hint="a baseline gives every parameter its value", at=document.at("parameters")
         )
+    for index, key in enumerate(spec.editions):
+        if key not in STANDARDS:
+            raise ContentError(f"there is no edition `{key}`", hint=f"known: {', '.join(STANDARDS)}", at=document.at("editions", index))
     for rule_id, reason in spec.excluded.items():
         if rule_id not in rules:
             raise ContentError(f"`{rule_id}` is no rule", at=document.at("excluded", rule_id))
@@ -304,23 +306,5 @@ def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str
         os_version=spec.os.version_id,
         parameters=MappingProxyType(dict(spec.parameters)),
         excluded=MappingProxyType(dict(spec.excluded)),
+        editions=tuple(spec.editions),
     )
-
-
-def validated(kind: type[Kind], document: Located) -> Kind:
-    """Read a document as `kind`; the first mistake becomes one line with its place."""
-    try:
-        return kind.model_validate(document.value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = first["loc"]
-        raise ContentError(f"{'.'.join(map(str, place)) or 'the file'}: {first['msg'].lower()}", at=document.at(*place)) from None
-
-
-def control_ids(rules: Iterable[Rule]) -> dict[Control, list[str]]:
-    """Turn the mapping around: which rules give evidence for a control."""
-    found: dict[Control, list[str]] = {}
-    for rule in rules:
-        for control in rule.controls:
-            found.setdefault(control, []).append(rule.id)
-    return found

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, TextIO
 
-from harness.model import Run, Severity, Status
+from harness.model import Answer, Run, Severity, Status, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STYLE = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "bold magenta", Status.NOT_APPLICABLE: "dim", Status.WAIVED: "yellow"}
+
+
+SAYS_NO_MORE = {Answer.PARTLY: Verdict.MANUAL, Answer.NOT_APPLICABLE: Verdict.NOT_APPLICABLE}
 
 
 class Progress:
@@ -73,8 +77,30 @@ def show(run: Run, stream: TextIO | None = None) -> None:
         if result.status is Status.WAIVED:
             console.print(Text(f"\nWAIVED  {result.rule}  ({result.severity})  was {result.was}", style=STYLE[result.status]))
             console.print(Text(f"  expected  {result.expected}\n  observed  {result.observed}\n  reason    {result.reason}"))
+    for line in control_lines(run):
+        console.print(Text(line))
     counts = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in run.counts().items() if number)
     console.print(Text(f"\n{len(run.results)} rules: {counts}"))
+
+
+def control_lines(run: Run) -> list[str]:
+    """Tell in one line per edition how its controls are answered, and what the run says of them."""
+    lines = []
+    for edition in dict.fromkeys(f"{control.standard} {control.edition}" for control in run.controls):
+        mine = [control for control in run.controls if f"{control.standard} {control.edition}" == edition]
+        parts = []
+        for answer, called in (
+            (Answer.AUTOMATED, "automated"),
+            (Answer.PARTLY, "partly, a person decides"),
+            (Answer.NOT_APPLICABLE, "not applicable"),
+        ):
+            statuses = Counter(control.status for control in mine if control.answer is answer)
+            # A status that says no more than the answer does is not repeated.
+            told = ", ".join(f"{statuses[status]} {status.replace('_', ' ')}" for status in Verdict if statuses[status])
+            same = set(statuses) <= {SAYS_NO_MORE.get(answer)}
+            parts.append(f"{statuses.total()} {called}{'' if same else f' ({told})'}")
+        lines.append(f"{edition}: {len(mine)} items: {'; '.join(parts)}")
+    return [f"\n{lines[0]}", *lines[1:]] if lines else []
 
 
 def table(run: Run) -> Table:

@@ -35,6 +35,29 @@ class Status(StrEnum):
         return min(statuses, key=order.index)
 
 
+class Answer(StrEnum):
+    """How a control is answered: by rules alone, by rules and a person, or not on an image at all."""
+
+    AUTOMATED = "automated"
+    PARTLY = "partly"
+    NOT_APPLICABLE = "not_applicable"
+
+
+class Verdict(StrEnum):
+    """What a run says of a control, in the words of KISA's reports."""
+
+    GOOD = "good"
+    """양호."""
+    VULNERABLE = "vulnerable"
+    """취약; a waiver does not change that."""
+    MANUAL = "manual"
+    """수동점검: nothing bad was found, and a person decides what the rules cannot see."""
+    ERROR = "error"
+    """오류: a rule could not be judged, and none failed."""
+    NOT_APPLICABLE = "not_applicable"
+    """해당없음, always with its reason."""
+
+
 class Environment(StrEnum):
     """What kind of target a rule is judged on: a container has no kernel of its own, an AMI build no traffic."""
 
@@ -118,6 +141,24 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlResult:
+    """What a run says of one control of one edition."""
+
+    standard: str
+    edition: str
+    id: str
+    title: Title
+    severity: Severity | None
+    """As the standard has it; None where it has none."""
+    answer: Answer
+    status: Verdict
+    rules: tuple[str, ...]
+    """Those that give evidence for it, each with a result in the run unless it judged some rules only."""
+    reason: Title = field(default=Title("", ""))
+    """Why it is `not_applicable`, what a person must ask where it is `manual`, which rules decided where it is neither good nor that."""
+
+
+@dataclass(frozen=True, slots=True)
 class Waiver:
     """A dated, owned, reasoned acceptance of one rule that does not pass."""
 
@@ -169,6 +210,8 @@ class Run:
     """Those that name this target and a rule that was judged, expired ones included."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of what judged: `baseline` (its file) and `suites` (names and contents)."""
+    controls: tuple[ControlResult, ...] = ()
+    """Every control of the editions that count, in their order."""
 
     def counts(self) -> dict[str, int]:
         """Count the results per status, every status named."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__, attestation, catalog, components, evidence, pytest_plugin, toe, waivers
+from harness import __version__, attestation, catalog, components, controls, evidence, pytest_plugin, toe, waivers
 from harness.errors import BuildError, ContentError, HarnessError, UsageError
 from harness.judge import Scope, results
 from harness.model import DocumentRun, Run
@@ -85,6 +85,7 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
             kept.failure("interrupted", None)
             raise
         run, warnings = waivers.onto(run, accepted)
+        run = answered(run, content, place.baseline)
         for warning in warnings:
             say(f"warning: {warning}")
         kept.run(run)
@@ -144,6 +145,12 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
         results=results(scope, judging.outcomes),
         digests=judges,
     )
+
+
+def answered(run: Run, content: Catalog, baseline: Baseline) -> Run:
+    """Return a run with what its results say of every control; the last step, since a waiver is part of the answer."""
+    editions = [content.editions[key] for key in content.counting(baseline)]
+    return replace(run, controls=controls.answers(editions, content.rules, run.results, baseline.excluded, run.parameters))
 
 
 @contextmanager

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PASSWD, SHADOW, GROUP, LOGIN_DEFS = "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/login.defs"
 START_UP = "/etc/profile /etc/bashrc /etc/bash.bashrc /etc/csh.cshrc /etc/csh.login /etc/profile.d/*.sh /etc/profile.d/*.csh"
+NEEDLESS = frozenset({"lp", "uucp", "nuucp", "games", "ftp", "gopher", "news"})
+"""Accounts that KISA's guide names as examples of needless ones."""
 UMASK = re.compile(r"(?:^|[\s;&|({])umask\s+(?P<mask>0?[0-7]{2,3})(?=[\s;&|)}]|$)")
 PROBE = 'umask; printf "%s\\n" "${TMOUT:-}"; (unset TMOUT) 2>/dev/null && echo changeable || echo readonly; printf "%s\\n" "$PATH"'
 """What a log-in shell is asked: mask, idle limit, whether the limit can be taken away, search path."""
@@ -128,6 +130,33 @@ def test_duplicate_groups(host: Host) -> None:
 def test_primary_groups(host: Host) -> None:
     known = {fields[2] for fields in lines(host, GROUP) if not fields[0].startswith("+")}
     expect("accounts whose group does not exist", [each.name for each in accounts(host) if str(each.gid) not in known], equals=[])
+
+
+@rule("accounts-empty-groups")
+def test_empty_groups(host: Host, parameters: Parameters) -> None:
+    limits = key_values(read(host, LOGIN_DEFS), " ")
+    low, high = int(limits.get("GID_MIN", "1000")), int(limits.get("GID_MAX", "60000"))
+    primary = {account.gid for account in accounts(host)}
+    found = [
+        name
+        for name, _, gid, users in (fields[:4] for fields in lines(host, GROUP) if not fields[0].startswith("+"))
+        if low <= int(gid) <= high and not users.strip() and int(gid) not in primary
+    ]
+    expect("groups of people without a member", found, within=parameters.words("accounts_allowed_groups"))
+
+
+@rule("accounts-needless")
+def test_needless(host: Host) -> None:
+    fields = hashes(host)
+    usable_ones = [
+        account.name
+        for account in accounts(host)
+        if account.name in NEEDLESS and (account.has_shell or usable(fields.get(account.name, "!")))
+    ]
+    expect("default accounts that could be used", usable_ones, equals=[])
+    # No judgement: the list that a person compares with the account register.
+    names = sorted(account.name for account in people(host))
+    expect("accounts that can log in", names, equals=names, expected="as the account register has them")
 
 
 @rule("accounts-shadowed")

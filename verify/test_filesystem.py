@@ -174,6 +174,18 @@ def test_device_files(host: Host) -> None:
     expect("files among the devices", ask(host, script).splitlines(), equals=[])
 
 
+@rule("filesystem-hidden")
+def test_hidden(host: Host, parameters: Parameters) -> None:
+    script = (
+        "find $(for d in /dev /etc /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin; do [ -d $d ] && echo $d; done)"
+        r" -xdev \( -path /dev/shm -o -path /dev/mqueue \) -prune -o -name '.?*' -print"
+    )
+    known = {"/etc/.pwd.lock", "/etc/.updated", *parameters.words("filesystem_hidden_allowed")}
+    names = [name for name in ask(host, script).splitlines() if name not in known]
+    strays = [name for name in names if "not owned by any package" in ask(host, "LC_ALL=C rpm -qf -- %s", name, accept=(0, 1))]
+    expect("hidden files that no package brought", strays, equals=[])
+
+
 @rule("filesystem-tmp-sticky")
 def test_tmp_sticky(host: Host) -> None:
     for name, facts in paths(host, "/tmp /var/tmp").items():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from harness.suite import Host, Parameters, ask, expect, key_values, read, rule, texts, units
+from harness.suite import Host, Parameters, ask, expect, key_values, path, read, rule, texts, units
 
 OFF = {
     "services-cups": "cups.service cups.socket cups.path cups-browsed.service",
@@ -101,6 +101,22 @@ def test_mail_transfer(host: Host, parameters: Parameters) -> None:
         joined = re.sub(r"\n[ \t]+", " ", main)
         expect("inet_interfaces of postfix", key_values(joined).get("inet_interfaces"), matches=r"^(loopback-only|localhost|127\.0\.0\.1)$")
     expect("mail ports open to others", [str(each) for each in listeners(host) if each.port in MAIL_PORTS and not each.local], equals=[])
+
+
+@rule("services-mail-commands")
+def test_mail_commands(host: Host) -> None:
+    for name, facts in {name: path(host, name) for name in ("/usr/sbin/postsuper", "/usr/sbin/exiqgrep")}.items():
+        observed = "absent" if facts is None else "others run it" if facts.mode & 0o001 else "closed to others"
+        expect(name, observed, one_of=("absent", "closed to others"))
+
+
+@rule("services-mail-vrfy")
+def test_mail_vrfy(host: Host) -> None:
+    main = read(host, "/etc/postfix/main.cf")
+    if main is None:
+        expect("postfix", None, equals=None, expected="absent, or with disable_vrfy_command = yes")
+    else:
+        expect("disable_vrfy_command of postfix", key_values(re.sub(r"\n[ \t]+", " ", main)).get("disable_vrfy_command"), equals="yes")
 
 
 @rule("services-simple-tcp")

@@ -13,6 +13,7 @@ group=/etc/group
 login_defs=/etc/login.defs
 shell_file=/etc/profile.d/zz-isms.sh
 csh_file=/etc/profile.d/zz-isms.csh
+needless='lp uucp nuucp games ftp gopher news'
 
 among() { # WORD LIST: whether a list of words between commas or blanks holds the word
 	[[ " ${2//,/ } " == *" $1 "* ]]
@@ -92,6 +93,24 @@ apply_passwords() {
 			changed accounts-system-shells "$name $shell -> /sbin/nologin"
 		fi
 	done < <(cat -- "$passwd")
+}
+
+needless_users() { # default accounts that somebody could use
+	local name shell hash
+	while IFS=: read -r name _ _ _ _ _ shell; do
+		among "$name" "$needless" || continue
+		hash=$(hash_of "$name")
+		if no_shell "$shell" && { [[ -z $hash ]] || is_locked "$hash"; }; then continue; fi
+		printf '%s\n' "$name"
+	done <"$passwd"
+}
+
+apply_needless() {
+	local name
+	for name in $(needless_users); do
+		usermod -L -s /sbin/nologin -- "$name"
+		changed accounts-needless "$name locked"
+	done
 }
 
 apply_root() {
@@ -381,6 +400,7 @@ apply() {
 	read_limits
 	apply_databases
 	apply_passwords
+	apply_needless
 	apply_root
 	apply_su
 	apply_shells
@@ -395,8 +415,22 @@ repeated() { # FILE FIELD: values that come more than once
 	cut -d: -f"$2" -- "$1" | grep -v '^[+#]' | sort | uniq -d | tr '\n' ' '
 }
 
+empty_groups() { # groups of people that nobody is in, beside those that may be
+	local name gid users low high
+	low=$(limit GID_MIN 1000)
+	high=$(limit GID_MAX 60000)
+	while IFS=: read -r name _ gid users; do
+		[[ $name != [+#]* && -z $users && $gid =~ ^[0-9]+$ ]] || continue
+		((gid >= low && gid <= high)) || continue
+		among "$name" "$accounts_allowed_groups" && continue
+		awk -F: -v gid="$gid" '$4 == gid { found = 1 } END { exit !found }' "$passwd" || printf '%s ' "$name"
+	done <"$group"
+}
+
 check_databases() {
 	local name uid shell hash found=
+	verdict accounts-empty-groups '' "$(empty_groups)"
+	verdict accounts-needless '' "$(needless_users)"
 	verdict accounts-uid-zero 'root ' "$(awk -F: '$3 == 0 { printf "%s ", $1 }' "$passwd")"
 	verdict accounts-duplicate-uids '' "$(repeated "$passwd" 3)"
 	verdict accounts-duplicate-gids '' "$(repeated "$group" 3)"

@@ -180,6 +180,15 @@ device_strays() { # print regular files among the devices
 	find /dev -xdev \( -path /dev/shm -o -path /dev/mqueue -o -path /dev/hugepages \) -prune -o -type f -print
 }
 
+hidden_strays() { # print hidden files among programs, settings and devices that no package brought and nobody named
+	local path
+	while read -r path; do
+		case $path in '' | /etc/.pwd.lock | /etc/.updated) continue ;; esac
+		listed "$path" "$filesystem_hidden_allowed" || rpm -qf --quiet -- "$path" >/dev/null 2>&1 || printf '%s\n' "$path"
+	done < <(find /dev /etc /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin -xdev \
+		\( -path /dev/shm -o -path /dev/mqueue \) -prune -o -name '.?*' -print 2>/dev/null)
+}
+
 remove_device_strays() {
 	local path
 	while read -r path; do
@@ -310,6 +319,7 @@ check() {
 	done
 	verdict filesystem-cron-spool "" "$(spools)"
 	verdict filesystem-device-files "" "$(device_strays)"
+	verdict filesystem-hidden "" "$(hidden_strays)"
 	if lacks "$(persisted_tmp)" "$(tmp_options)"; then fail filesystem-tmp-mount "$(tmp_options)" "$(persisted_tmp)"; else pass filesystem-tmp-mount; fi
 	holds filesystem-dev-shm-mount "$shm_unit" cmp -s "$isms_files/filesystem/isms-dev-shm.service" "$shm_unit"
 }

@@ -116,6 +116,35 @@ restrict_mail() {
 	if is_booted && has_unit postfix.service; then systemctl -q try-restart postfix.service; fi
 }
 
+mail_commands() { # print the commands that manage mail queues
+	local file
+	for file in /usr/sbin/postsuper /usr/sbin/exiqgrep; do
+		[[ ! -e $file ]] || printf '%s\n' "$file"
+	done
+}
+
+mail_vrfy() { # print whether postfix refuses VRFY; nothing without postfix
+	[[ -f /etc/postfix/main.cf ]] || return 0
+	local value
+	if command -v postconf >/dev/null; then value=$(postconf -h disable_vrfy_command); else value=$(active_value /etc/postfix/main.cf disable_vrfy_command); fi
+	printf '%s' "${value:-no}"
+}
+
+restrict_mail_users() {
+	local file
+	for file in $(mail_commands); do
+		tighten services-mail-commands "$file" 7776
+	done
+	case $(mail_vrfy) in '' | yes) return 0 ;; esac
+	if command -v postconf >/dev/null; then
+		postconf -e 'disable_vrfy_command = yes'
+		changed services-mail-vrfy "postfix refuses VRFY"
+	else
+		assign services-mail-vrfy /etc/postfix/main.cf disable_vrfy_command yes
+	fi
+	if is_booted && has_unit postfix.service; then systemctl -q try-reload-or-restart postfix.service; fi
+}
+
 resolver_value() { # KEY: the last one of all drop-ins
 	local file value=absent found
 	for file in "${resolved_file%.d/*}" "${resolved_file%/*}"/*.conf; do
@@ -130,6 +159,7 @@ apply() {
 	load_units
 	switch_off
 	restrict_mail
+	restrict_mail_users
 	before=$isms_changes
 	place services-name-multicast "$isms_files/services/resolved.conf" "$resolved_file" 0644
 	if ((isms_changes > before)) && is_booted && has_unit systemd-resolved.service; then systemctl -q try-restart systemd-resolved.service; fi
@@ -156,6 +186,12 @@ check() {
 		fi
 		verdict "$rule" "" "$bad"
 	done <<<"$units"
+	bad=
+	for unit in $(mail_commands); do
+		((0$(stat -L -c %a -- "$unit") & 1)) && bad+=" $unit"
+	done
+	verdict services-mail-commands "" "$bad"
+	case $(mail_vrfy) in '' | yes) pass services-mail-vrfy ;; *) fail services-mail-vrfy yes "$(mail_vrfy)" ;; esac
 	verdict services-name-multicast "no no" "$(resolver_value LLMNR) $(resolver_value MulticastDNS)"
 	if [[ $(systemctl get-default) == graphical.target ]]; then
 		fail services-default-target multi-user.target graphical.target

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import Location, UsageError
-from harness.model import DocumentRun, Result, Run, Severity, Status, Title, Waiver
+from harness.model import Answer, ControlResult, DocumentRun, Result, Run, Severity, Status, Title, Verdict, Waiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,7 @@ def as_data(run: Run) -> dict[str, Any]:
         "results": [asdict(result) for result in run.results],
         "waivers": [{**asdict(waiver), "expires": waiver.expires.isoformat()} for waiver in run.waivers],
         "digests": dict(run.digests),
+        "controls": [asdict(control) for control in run.controls],
         "summary": run.counts(),
     }
 
@@ -90,4 +91,20 @@ def from_data(data: dict[str, Any]) -> Run:
         ),
         waivers=tuple(Waiver(**{**waiver, "expires": date.fromisoformat(waiver["expires"])}) for waiver in data.get("waivers", ())),
         digests=data.get("digests", {}),
+        controls=tuple(control_result(control) for control in data.get("controls", ())),
+    )
+
+
+def control_result(data: dict[str, Any]) -> ControlResult:
+    """Build what a run says of a control from plain data."""
+    return ControlResult(
+        **{
+            **data,
+            "title": Title(**data["title"]),
+            "severity": Severity(data["severity"]) if data["severity"] else None,
+            "answer": Answer(data["answer"]),
+            "status": Verdict(data["status"]),
+            "rules": tuple(data["rules"]),
+            "reason": Title(**data["reason"]),
+        }
     )

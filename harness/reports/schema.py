@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from harness.model import Run, Status
+from harness.model import Run, Status, Verdict
 from harness.reports.json import SCHEMA, from_data
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -80,6 +80,20 @@ class Accepted(Spec):
     timezone: str
 
 
+class Answered(Spec):
+    """What the run says of a control."""
+
+    standard: Annotated[str, Field(min_length=1)]
+    edition: Annotated[str, Field(min_length=1)]
+    id: Annotated[str, Field(min_length=1)]
+    title: Titles
+    severity: Literal["high", "medium", "low"] | None
+    answer: Literal["automated", "partly", "not_applicable"]
+    status: Literal["good", "vulnerable", "manual", "error", "not_applicable"]
+    rules: list[Word]
+    reason: Titles
+
+
 class File(Spec):
     """The whole."""
 
@@ -92,6 +106,7 @@ class File(Spec):
     results: list[Outcome]
     waivers: list[Accepted] = []
     digests: dict[str, Digest] = {}
+    controls: list[Answered] = []
     summary: dict[str, int]
 
 
@@ -126,6 +141,9 @@ def contradiction(run: Run, summary: dict[str, int]) -> str | None:
         return "the summary does not count the results"
     if run.finished < run.started:
         return "it finished before it started"
+    for control in run.controls:
+        if control.status is not Verdict.GOOD and not control.reason.en:
+            return f"{control.standard} {control.id} is {control.status} without a reason"
     for result in run.results:
         if (result.status is Status.WAIVED) != (result.was is not None):
             return f"{result.rule}: `was` belongs to a waived result, and to no other"

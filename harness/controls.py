@@ -1,0 +1,244 @@
+"""Controls as data: what each edition of a standard asks, how it is answered, and what a run's results say of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from harness import locatedyaml
+from harness.errors import ContentError
+from harness.model import Answer, Control, ControlResult, Severity, Status, Title, Verdict
+from harness.specs import Spec, TitleSpec, validated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.locatedyaml import Located
+    from harness.model import Result, Rule
+
+KEPT = "services_kept"
+"""The parameter that leaves services running on purpose: then a rule passes without a look at how they are set up."""
+NOTHING = Title("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One control as its edition states it, and the answer to it."""
+
+    control: Control
+    title: Title
+    group: Title
+    severity: Severity | None
+    good: Title
+    """What it is judged by, in our words; empty where the standard asks for more than a setting."""
+    answer: Answer
+    ask: Title
+    """What a person must look at; for `partly`."""
+    reason: Title
+    """Why nothing is asked here; for `not_applicable`."""
+    evidence: Title
+    """What harness hands over; where it is worth saying."""
+    beside: str
+    """`publish` or `run`: what gives the evidence where no rule does."""
+    kept: tuple[str, ...]
+    """Units that make it a question for a person once they are kept running on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """One edition of a standard, with every control that it has."""
+
+    key: str
+    """As rules name it: `kisa-unix-2026`."""
+    standard: str
+    edition: str
+    title: Title
+    published: str
+    items: Mapping[str, Item] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What people call it; never without the edition."""
+        return f"{self.standard} {self.edition}"
+
+
+class ItemSpec(Spec):
+    """A control as a file states it."""
+
+    id: str
+    title: TitleSpec
+    group: TitleSpec
+    severity: Severity | None = None
+    good: TitleSpec | None = None
+    answer: Answer
+    ask: TitleSpec | None = None
+    reason: TitleSpec | None = None
+    evidence: TitleSpec | None = None
+    beside: Literal["publish", "run"] | None = None
+    kept: tuple[str, ...] = ()
+
+
+class EditionSpec(Spec):
+    """A file of hardening/controls/."""
+
+    standard: str
+    edition: str
+    title: TitleSpec
+    issuer: str
+    published: str
+    controls: list[ItemSpec]
+
+
+def load(folder: Path, standards: Mapping[str, tuple[str, str]]) -> dict[str, Edition]:
+    """Load every edition of a folder. Raises ContentError with file and line.
+
+    `standards` says which key stands for which standard and edition; their order is the order of the editions.
+    """
+    found = {path.stem: edition(path, standards) for path in sorted(folder.glob("*.yaml"))}
+    return {key: found[key] for key in standards if key in found}
+
+
+def edition(path: Path, standards: Mapping[str, tuple[str, str]]) -> Edition:
+    """Load one edition."""
+    document = locatedyaml.load(path)
+    spec = validated(EditionSpec, document)
+    if standards.get(path.stem) != (spec.standard, spec.edition):
+        raise ContentError(
+            f"{path.stem} is no key of {spec.standard} {spec.edition}", hint=f"keys: {', '.join(standards)}", at=document.at("edition")
+        )
+    items: dict[str, Item] = {}
+    for index, one in enumerate(spec.controls):
+        if one.id in items:
+            raise ContentError(f"{one.id} is there twice", at=document.at("controls", index, "id"))
+        items[one.id] = item(spec, one, document, index)
+    return Edition(path.stem, spec.standard, spec.edition, spec.title.title, spec.published, MappingProxyType(items))
+
+
+def item(spec: EditionSpec, one: ItemSpec, document: Located, index: int) -> Item:
+    """Check one control against what the schema cannot say: each answer comes with what makes it honest."""
+    needed = {Answer.PARTLY: "ask", Answer.NOT_APPLICABLE: "reason"}
+    for answer, key in needed.items():
+        if (getattr(one, key) is not None) != (one.answer is answer):
+            raise ContentError(
+                f"{one.id}: `{key}` belongs to the answer `{answer}`, and to no other", at=document.at("controls", index, "id")
+            )
+    if one.beside is not None and one.answer is not Answer.PARTLY:
+        raise ContentError(f"{one.id}: `beside` belongs to the answer `partly`", at=document.at("controls", index, "beside"))
+
+    def told(text: TitleSpec | None) -> Title:
+        return text.title if text is not None else NOTHING
+
+    return Item(
+        control=Control(standard=spec.standard, edition=spec.edition, id=one.id),
+        title=one.title.title,
+        group=one.group.title,
+        severity=one.severity,
+        good=told(one.good),
+        answer=one.answer,
+        ask=told(one.ask),
+        reason=told(one.reason),
+        evidence=told(one.evidence),
+        beside=one.beside or "",
+        kept=tuple(one.kept),
+    )
+
+
+def by_control(rules: Iterable[Rule]) -> dict[Control, list[str]]:
+    """Turn the mapping around: which rules give evidence for a control."""
+    found: dict[Control, list[str]] = {}
+    for rule in rules:
+        for control in rule.controls:
+            found.setdefault(control, []).append(rule.id)
+    return found
+
+
+def unanswered(editions: Iterable[Edition], rules: Iterable[Rule]) -> list[str]:
+    """Name every control whose answer does not fit the rules: automated or collected by none, or named though nothing is asked."""
+    named = by_control(rules)
+    problems: list[str] = []
+    for each in editions:
+        for one in each.items.values():
+            has = bool(named.get(one.control))
+            if one.answer is Answer.AUTOMATED and not has:
+                problems.append(f"{one.control} is automated, and no rule names it")
+            elif one.answer is Answer.PARTLY and not has and not one.beside:
+                problems.append(f"{one.control} is answered partly, and nothing collects its evidence")
+            elif one.answer is Answer.PARTLY and has and one.beside:
+                problems.append(f"{one.control} says `beside`, though rules give its evidence")
+            elif one.answer is Answer.NOT_APPLICABLE and has:
+                problems.append(f"{one.control} is not applicable, yet a rule names it: {named[one.control][0]}")
+    return problems
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a run knows when it answers controls."""
+
+    results: Mapping[str, Result]
+    excluded: Mapping[str, str]
+    """Rules that the baseline leaves out, with the reason."""
+    kept: frozenset[str]
+    """Units that `services_kept` leaves running."""
+
+
+def answers(
+    editions: Iterable[Edition],
+    rules: Mapping[str, Rule],
+    results: Sequence[Result],
+    excluded: Mapping[str, str],
+    parameters: Mapping[str, str],
+) -> tuple[ControlResult, ...]:
+    """Say of every control what the results of a run say."""
+    judged = Judged({result.rule: result for result in results}, excluded, frozenset(parameters.get(KEPT, "").replace(",", " ").split()))
+    named = by_control(rules.values())
+    return tuple(answered(one, named.get(one.control, []), judged) for each in editions for one in each.items.values())
+
+
+def answered(one: Item, rules: Sequence[str], judged: Judged) -> ControlResult:
+    """Answer one control."""
+    status, reason = verdict(one, rules, judged)
+    control = one.control
+    return ControlResult(control.standard, control.edition, control.id, one.title, one.severity, one.answer, status, tuple(rules), reason)
+
+
+def verdict(one: Item, rules: Sequence[str], judged: Judged) -> tuple[Verdict, Title]:
+    """Derive a control's status: what is bad hides what is not known, and that hides what is good."""
+    there = [judged.results[rule] for rule in rules if rule in judged.results]
+    for status, bad in ((Verdict.VULNERABLE, Status.FAIL), (Verdict.ERROR, Status.ERROR)):
+        if found := [result for result in there if bad in {result.status, result.was}]:
+            return status, named(found)
+    if kept := ", ".join(unit for unit in one.kept if unit in judged.kept):
+        return Verdict.MANUAL, Title(
+            f"{KEPT}에 따라 운영하는 서비스({kept})의 설정을 확인", f"{KEPT} keeps {kept}: is it set up as the item asks?"
+        )
+    if one.answer is Answer.NOT_APPLICABLE:
+        return Verdict.NOT_APPLICABLE, one.reason
+    if one.answer is Answer.PARTLY:
+        return Verdict.MANUAL, one.ask
+    unjudged = [rule for rule in rules if rule not in judged.results]
+    if unjudged:
+        return Verdict.MANUAL, Title("일부 규칙만 점검함", f"{len(unjudged)} of its rules were not judged in this run")
+    if all(result.status is Status.NOT_APPLICABLE for result in there):
+        reasons = "; ".join(dict.fromkeys(result.reason for result in there))
+        if all(result.rule in judged.excluded for result in there):
+            return Verdict.NOT_APPLICABLE, Title(reasons, reasons)
+        return Verdict.MANUAL, Title(f"이 대상에서는 점검할 수 없음: {reasons}", f"cannot be judged on this target: {reasons}")
+    return Verdict.GOOD, NOTHING
+
+
+def named(results: Sequence[Result]) -> Title:
+    """Name the rules that decided; an accepted one says so."""
+    text = ", ".join(f"{result.rule}{' (waived)' if result.status is Status.WAIVED else ''}" for result in results)
+    return Title(text, text)
+
+
+def summary(results: Iterable[ControlResult]) -> dict[str, dict[str, int]]:
+    """Count a run's controls per edition: how they are answered, and what came of it; what does not occur is left out."""
+    counted: dict[str, dict[str, int]] = {}
+    for one in results:
+        numbers = counted.setdefault(f"{one.standard} {one.edition}", {"controls": 0})
+        for word in ("controls", f"answer:{one.answer}", f"{one.answer}:{one.status}"):
+            numbers[word] = numbers.get(word, 0) + 1
+    return counted
