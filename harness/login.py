@@ -39,6 +39,7 @@ class Login:
         """Prepare for a target; nothing happens before the first log-in."""
         self.target = target
         self._clients: dict[str, paramiko.SSHClient] = {}
+        self._ways: list[paramiko.ProxyCommand] = []
         self._undo: list[str] = []
 
     def __enter__(self) -> Self:
@@ -48,7 +49,9 @@ class Login:
     def __exit__(self, *exc: object) -> None:
         """Close every session and put the key files back."""
         for client in self._clients.values():
-            client.close()
+            close(client)
+        for way in self._ways:
+            ended(way)
         for command in reversed(self._undo):
             self.target.run(command, timeout=SECONDS)
 
@@ -74,12 +77,13 @@ class Login:
         for line in self.target.run("cat /etc/ssh/ssh_host_*_key.pub", timeout=SECONDS).out.splitlines():
             kind, blob = line.split()[:2]
             client.get_host_keys().add("target", kind, paramiko.PKey.from_type_string(kind, paramiko.util.b(_decoded(blob))))
+        self._ways.append(paramiko.ProxyCommand(shlex.join(self.target.proxy_command())))
         try:
             client.connect(
                 "target",
                 username=user,
                 pkey=key,
-                sock=paramiko.ProxyCommand(shlex.join(self.target.proxy_command())),
+                sock=self._ways[-1],
                 allow_agent=False,
                 look_for_keys=False,
                 timeout=SECONDS,
@@ -87,7 +91,7 @@ class Login:
                 auth_timeout=SECONDS,
             )
         except (paramiko.SSHException, OSError, EOFError) as error:
-            client.close()
+            close(client)
             raise Refused(f"{user} cannot log in with a key: {error}") from error
         self._clients[user] = client
         return client
@@ -109,6 +113,24 @@ class Login:
             raise CannotTell(f"no key can be added for {user}: {admitted.err.strip() or admitted.out.strip()}")
         self._undo.append(EXPEL.format(user=shlex.quote(user)))
         return StringIO(pair.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode())
+
+
+def close(client: paramiko.SSHClient) -> None:
+    """Close a connection and wait for its thread, which still speaks to the command behind it."""
+    transport = client.get_transport()
+    client.close()
+    if transport is not None:
+        transport.join(SECONDS)
+
+
+def ended(way: paramiko.ProxyCommand) -> None:
+    """End the command behind a connection and wait for it; paramiko only asks it to end, and leaves its pipes open."""
+    process = way.process
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 class Refused(Unexpected):
