@@ -1,15 +1,64 @@
-"""Many read-only commands in one round trip: the program text that runs them, and their answers taken apart again."""
+"""Many read-only commands in one round trip: the program text that runs them, and their answers taken apart again.
+
+Each command runs in a subshell and a process group of its own, with an empty standard input and a limit of its own; whatever it
+leaves running is killed before the next one begins. Random marks on both output streams say where its output begins and ends, and
+how it ended. Nothing is written on the host, and everything that it prints goes through the blotting out of secrets there.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import secrets
+import shlex
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from harness import grouping, redaction
+from harness.capture import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.capture import Answer
+    from harness.grouping import Group
     from harness.targets.base import Completed
+
+LIMIT = 60
+"""Seconds for one command; a search through a large file system takes its time."""
+WHOLE = 600.0
+"""Seconds for a batch; a host where many commands hang is not waited for any longer."""
+
+HEAD = r"""
+__harness_watch() {
+  local pid= next status
+  while :; do
+    if IFS= read -r -t @LIMIT@ next; then pid=$next; continue; else status=$?; fi
+    [ $status -gt 128 ] || exit 0
+    printf '\000@TOKEN@ !\000'
+    kill -KILL -- "-$pid"
+    pid=
+  done
+}
+__harness_ask() {
+  printf '\000@TOKEN@ %s\000' "$1"; printf '\000@TOKEN@ %s\000' "$1" >&3
+  ( unset -f __harness_ask __harness_watch; cd /; eval "$2" ) </dev/null 2>&3 3>&- 5>&- &
+  printf '%s\n' $! >&5
+  wait $!
+  printf '\000@TOKEN@ =%s\000' $?; printf '\000@TOKEN@ =\000' >&3
+  ! kill -0 -- -$! || kill -KILL -- -$!
+}
+__harness_all() {
+  exec 3>&2 2>/dev/null 5> >(__harness_watch)
+  set -m
+"""
+TAIL = r"""
+  printf '\000@TOKEN@ end\000\n'; printf '\000@TOKEN@ end\000\n' >&3
+}
+LC_ALL=C
+{ { __harness_all 2>&1 >&4 4>&- | sed -E -e @SED@ >&2; } 4>&1 | sed -E -e @SED@; }
+"""
+
+
+# `sed` ends at the last mark and not at the end of the stream, which something that a log-in script left behind may keep open.
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +69,62 @@ class Batch:
     seconds: float
     """How long it may take at most; each command has its own, shorter limit that holds on the host."""
     commands: tuple[str, ...]
+    token: str
+    groups: tuple[Group, ...] = ()
+    rest: tuple[str, ...] = field(default=())
 
     def answers(self, completed: Completed) -> tuple[Mapping[str, Answer], Mapping[str, int]]:
         """Return the answer of each command that has one, and how many secrets of each kind were blotted out on the host."""
-        raise NotImplementedError
+        outs, errs = framed(completed.stdout, self.token), framed(completed.stderr, self.token)
+        found: dict[str, Answer] = {}
+        for number, text in enumerate([*(group.text for group in self.groups), *self.rest]):
+            out, err = outs.get(number), errs.get(number)
+            if out is None or err is None or out.code is None:
+                continue
+            if number >= len(self.groups):
+                found[text] = Answer(text, out.code, out.data, err.data, timed_out=out.late)
+            elif not out.late:
+                for command, (code, stdout, stderr) in self.groups[number].answers((out.code, out.data, err.data)):
+                    found[command] = Answer(command, code, stdout, stderr)
+        return found, redaction.counted((completed.stdout, completed.stderr))
 
 
-def batch(commands: Sequence[str]) -> Batch:
-    """Put commands into one batch, grouping what can be asked together."""
-    raise NotImplementedError
+def batch(commands: Sequence[str], *, together: bool = True) -> Batch:
+    """Put commands into one batch, grouping what can be asked together unless told otherwise."""
+    token = f"mark{secrets.token_hex(16)}"
+    groups, rest = grouping.grouped(commands, token) if together else ([], list(commands))
+    texts = [*(group.text for group in groups), *rest]
+    calls = "".join(f"__harness_ask {number} {shlex.quote(text)}\n" for number, text in enumerate(texts))
+    program = shlex.quote(redaction.program(token))
+    text = (HEAD + calls + TAIL).replace("@SED@", program).replace("@TOKEN@", token).replace("@LIMIT@", str(LIMIT))
+    return Batch(text, WHOLE, tuple(commands), token, tuple(groups), tuple(rest))
+
+
+@dataclass(slots=True)
+class Framed:
+    """What one command printed on one stream."""
+
+    data: bytes = b""
+    code: int | None = None
+    late: bool = False
+
+
+def framed(stream: bytes, token: str) -> dict[int, Framed]:
+    """Take a stream apart at the marks; only what has both its marks counts, what stands outside of them does not."""
+    pieces = re.split(b"\0" + token.encode() + b" ([^\0]*)\0", stream)
+    found: dict[int, Framed] = {}
+    number, current = -1, Framed()
+    for mark, data in zip(pieces[1::2], pieces[2::2], strict=True):
+        if mark == b"end":
+            break
+        if mark == b"!":
+            current.late = True
+            current.data += data
+        elif mark.startswith(b"="):
+            if number >= 0:
+                current.code = int(mark[1:] or b"0")
+                found[number] = current
+            number, current = -1, Framed()
+        else:
+            number, current = int(mark), Framed(data)
+    return found
