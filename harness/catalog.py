@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 CONTENT = Path(__file__).resolve().parent.parent / "hardening"
 """The content that comes with harness: the folder beside the package, in a checkout as in an installed wheel."""
 
+SITE = "site-"
+"""How the ids of a user's own rules begin; the names of their parameters begin with `site_`."""
+SUBJECT = re.compile(r"[a-z]+")
+SWITCHED_OFF = "switched off by the configuration: "
+"""How the reason of a rule begins that a user has switched off."""
+
 RULE_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
 PARAMETER_NAME = re.compile(r"[a-z][a-z0-9_]{2,127}")
 """AWSTOE takes 3 to 128 characters; the rest keeps names valid as shell variables."""
@@ -66,6 +72,8 @@ class Parameter:
     minimum: int | None = None
     maximum: int | None = None
     pattern: str | None = None
+    default: str | None = None
+    """The value in every baseline; of a user's own rules only, since a baseline names ours."""
 
     def problem(self, value: str) -> str | None:
         """Say what is wrong with a value; None when it can be used."""
@@ -101,6 +109,8 @@ class Baseline:
     """Rule id to the reason why this operating system is not judged by it."""
     editions: tuple[str, ...] = ()
     """Keys of the editions whose controls a run answers; none: all of them."""
+    off: frozenset[str] = frozenset()
+    """Those of `excluded` that a user has switched off: the scripts leave them alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,30 @@ class Catalog:
     subjects: tuple[str, ...] = field(default=())
     editions: Mapping[str, Edition] = field(default_factory=dict)
     """The standards whose controls are known one by one; of CIS only the numbers of sections are."""
+    site: Path | None = None
+    """The folder with a user's own content."""
+    site_subjects: frozenset[str] = frozenset()
+
+    def root_of(self, subject: str) -> Path:
+        """Return the folder that a subject's script and files lie in: ours, or the user's."""
+        return self.site if self.site is not None and subject in self.site_subjects else self.folder
+
+    def component(self, name: str) -> Path:
+        """Return the source of a component document. Raises ContentError that lists the known ones."""
+        folders = [folder for folder in (self.folder, self.site) if folder is not None]
+        for folder in folders:
+            if (path := folder / "components" / f"{name}.yml").is_file():
+                return path
+        known = [path.stem for folder in folders for path in sorted((folder / "components").glob("*.yml"))]
+        raise ContentError(
+            f"there is no component `{name}`",
+            hint=f'known: {", ".join(known)}; a document of your own: component "{name}" {{ source = … }}',
+        )
+
+    @property
+    def suites(self) -> tuple[Path, ...]:
+        """The folders of a user's own suites; ours are known to the plug-in of pytest."""
+        return (self.site / "verify",) if self.site is not None and self.site_subjects else ()
 
     def baseline(self, name: str) -> Baseline:
         """Return a baseline by name. Raises UsageError that lists the known ones."""
@@ -159,6 +193,7 @@ class ParameterSpec(Spec):
     minimum: int | None = None
     maximum: int | None = None
     pattern: str | None = None
+    default: str | None = None
 
 
 class RuleSpec(Spec):
@@ -199,34 +234,34 @@ class BaselineSpec(Spec):
     editions: tuple[str, ...] = ()
 
 
-def load(folder: Path = CONTENT) -> Catalog:
-    """Load controls, rules and baselines. Raises ContentError with file and line for whatever does not resolve."""
+def load(folder: Path = CONTENT, site: Path | None = None) -> Catalog:
+    """Load controls, rules and baselines, and a user's own rules. Raises ContentError with file and line for whatever does not resolve."""
     editions = controls.load(folder / "controls", STANDARDS)
     rules: dict[str, Rule] = {}
     parameters: dict[str, Parameter] = {}
-    subjects: list[str] = []
-    for path in sorted((folder / "rules").glob("*.yaml")):
-        document = locatedyaml.load(path)
-        spec = validated(RuleFileSpec, document)
-        subjects.append(path.stem)
-        for name, parameter in spec.parameters.items():
-            if not PARAMETER_NAME.fullmatch(name):
+    subjects: dict[str, Path] = {}
+    for root in (folder, site):
+        for path in sorted((root / "rules").glob("*.yaml")) if root is not None else ():
+            document = locatedyaml.load(path)
+            if not SUBJECT.fullmatch(path.stem) or path.stem in subjects:
                 raise ContentError(
-                    f"`{name}` is no parameter name: 3 to 128 lower-case letters, digits and underscores",
-                    at=document.at("parameters", name),
+                    f"`{path.stem}` cannot be a subject", hint="one word of lower-case letters that no other subject has", at=document.at()
                 )
-            if name in parameters:
-                raise ContentError(f"parameter `{name}` is declared by {parameters[name].subject} too", at=document.at("parameters", name))
-            parameters[name] = Parameter(name=name, subject=path.stem, **parameter.model_dump())
-        for index, rule_spec in enumerate(spec.rules):
-            add_rule(rules, rule_spec, document, index, editions)
-    for rule in rules.values():
-        for name in rule.parameters:
-            if name not in parameters:
-                raise ContentError(
-                    f"rule {rule.id} names a parameter that no rule file declares: {name}",
-                    hint="declare it under `parameters:` of the same file",
-                )
+            subjects[path.stem] = path
+            spec = validated(RuleFileSpec, document)
+            add_parameters(parameters, spec, document, own=root is not site)
+            for index, rule_spec in enumerate(spec.rules):
+                if rule_spec.id.startswith(SITE) is not (root is site):
+                    hint = "rules of your own are called site-…" if root is site else "site-… is reserved for users"
+                    raise ContentError(f"`{rule_spec.id}` cannot be the id of a rule here", hint=hint, at=document.at("rules", index, "id"))
+                add_rule(rules, rule_spec, document, index, editions)
+                for name in rule_spec.parameters:
+                    if name not in parameters or parameters[name].subject != path.stem:
+                        raise ContentError(
+                            f"rule {rule_spec.id} names a parameter that this file does not declare: {name}",
+                            hint="declare it under `parameters:` of the same file",
+                            at=document.at("rules", index, "parameters"),
+                        )
     if problems := controls.unanswered(editions.values(), rules.values()):
         raise ContentError(problems[0], hint="change its `answer`, or the `controls` of the rules", at=Location(folder / "controls"))
     baselines = {path.stem: load_baseline(path, rules, parameters) for path in sorted((folder / "baselines").glob("*.yaml"))}
@@ -237,7 +272,29 @@ def load(folder: Path = CONTENT) -> Catalog:
         baselines=MappingProxyType(baselines),
         subjects=tuple(subjects),
         editions=MappingProxyType(editions),
+        site=site,
+        site_subjects=frozenset(subject for subject, path in subjects.items() if site is not None and path.is_relative_to(site)),
     )
+
+
+def add_parameters(parameters: dict[str, Parameter], spec: RuleFileSpec, document: Located, *, own: bool) -> None:
+    """Check and add the parameters of one file; a user's bring their value with them."""
+    for name, one in spec.parameters.items():
+        at = document.at("parameters", name)
+        if not PARAMETER_NAME.fullmatch(name):
+            raise ContentError(f"`{name}` is no parameter name: 3 to 128 lower-case letters, digits and underscores", at=at)
+        if name in parameters:
+            raise ContentError(f"parameter `{name}` is declared by {parameters[name].subject} too", at=at)
+        if name.startswith("site_") is own:
+            raise ContentError(
+                f"`{name}` cannot be a parameter here", hint="parameters of your own rules are called site_…, and no others are", at=at
+            )
+        if (one.default is None) is not own:
+            hint = "a baseline gives the value" if own else "no baseline knows it: give the value as `default`"
+            raise ContentError(f"parameter `{name}`: {'`default` cannot stand here' if own else '`default` is missing'}", hint=hint, at=at)
+        parameters[name] = Parameter(name=name, subject=document.path.stem, **one.model_dump())
+        if one.default is not None and (problem := parameters[name].problem(one.default)):
+            raise ContentError(f"{name} = `{one.default}` {problem}", at=document.at("parameters", name, "default"))
 
 
 def add_rule(rules: dict[str, Rule], spec: RuleSpec, document: Located, index: int, editions: Mapping[str, Edition]) -> None:
@@ -287,7 +344,8 @@ def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str
             raise ContentError(f"no rule declares the parameter `{name}`", at=document.at("parameters", name))
         if problem := parameters[name].problem(value):
             raise ContentError(f"{name} = `{value}` {problem}", at=document.at("parameters", name))
-    if missing := sorted(set(parameters) - set(spec.parameters)):
+    defaults = {name: parameter.default for name, parameter in parameters.items() if parameter.default is not None}
+    if missing := sorted(set(parameters) - set(spec.parameters) - set(defaults)):
         raise ContentError(
             f"no value for {', '.join(missing)}", hint="a baseline gives every parameter its value", at=document.at("parameters")
         )
@@ -304,7 +362,7 @@ def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str
         title=Title(ko=spec.title.ko, en=spec.title.en),
         os_id=spec.os.id,
         os_version=spec.os.version_id,
-        parameters=MappingProxyType(dict(spec.parameters)),
+        parameters=MappingProxyType({**spec.parameters, **defaults}),
         excluded=MappingProxyType(dict(spec.excluded)),
         editions=tuple(spec.editions),
     )

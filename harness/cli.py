@@ -147,12 +147,12 @@ def gate(
     output: Output = Format.TEXT,
 ) -> None:
     """Decide whether the evidence allows publishing, with every reason. Exit 0: open, 1: closed."""
-    from harness import catalog, gathering
+    from harness import gathering, site
     from harness.gate import decide
 
     settings = settings_from(config, var, var_file)
     folder = Path("evidence") if evidence is None else evidence
-    facts = gathering.facts(settings, catalog.load(), folder if evidence is not None or folder.exists() else None)
+    facts = gathering.facts(settings, site.content(settings), folder if evidence is not None or folder.exists() else None)
     decision = decide(gathering.policy(settings), facts, datetime.now(UTC))
     if output is Format.JSON:
         sys.stdout.write(json.dumps(gathering.as_data(decision, facts), ensure_ascii=False, indent=2) + "\n")

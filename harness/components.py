@@ -23,7 +23,7 @@ from harness import locatedyaml
 from harness.errors import ContentError, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from harness.catalog import Catalog
@@ -66,27 +66,29 @@ class Rendered:
         return f"{self.name}.yml"
 
 
-def render(
+def render(  # noqa: PLR0913 - the facts of one document
     catalog: Catalog,
     name: str,
     defaults: Mapping[str, str],
     overrides: Mapping[str, str],
     *,
+    off: Collection[str] = (),
     limit: int = DOCUMENT_LIMIT,
 ) -> tuple[Rendered, ...]:
     """Render the document `name`; several numbered ones when it outgrows `limit` bytes.
 
-    `defaults` (the baseline's values) become the defaults that the document declares, `overrides` the values it is run with.
+    `defaults` (the baseline's values) become the defaults that the document declares, `overrides` the values it is run with; the scripts
+    leave the rules in `off` alone.
     """
-    path = catalog.folder / "components" / f"{name}.yml"
+    path = catalog.component(name)
     text = path.read_text("utf-8")
     subjects = tuple(dict.fromkeys(match["subject"] for match in MARK.finditer(text) if match["subject"]))
-    whole = one(catalog, path, text, name, subjects, defaults, overrides)
+    whole = one(catalog, path, text, name, subjects, defaults, overrides, off)
     if len(whole.data) <= limit:
         return (whole,)
-    groups = portions(catalog, path, text, name, subjects, defaults, limit)
+    groups = portions(catalog, path, text, name, subjects, defaults, off, limit)
     return tuple(
-        one(catalog, path, excerpt(text, group), f"{name}-{number}", group, defaults, overrides)
+        one(catalog, path, excerpt(text, group), f"{name}-{number}", group, defaults, overrides, off)
         for number, group in enumerate(groups, start=1)
     )
 
@@ -99,11 +101,12 @@ def one(  # noqa: PLR0913 - the facts of one document
     subjects: Sequence[str],
     defaults: Mapping[str, str],
     overrides: Mapping[str, str],
+    off: Collection[str] = (),
 ) -> Rendered:
     """Render one text whose marks name `subjects`."""
     names = {subject: parameters_of(catalog, subject) for subject in subjects}
     declared = sorted({parameter for each in names.values() for parameter in each})
-    body = MARK.sub(lambda match: block(match["indent"], bash(catalog, path, match["verb"], match["subject"], names)), text)
+    body = MARK.sub(lambda match: block(match["indent"], bash(catalog, path, match["verb"], match["subject"], names, off)), text)
     body = re.sub(r"^name:.*$", f"name: {name}", body, count=1, flags=re.MULTILINE)
     if declared:
         declaration = "".join(
@@ -125,7 +128,9 @@ def parameters_of(catalog: Catalog, subject: str) -> tuple[str, ...]:
     return tuple(sorted(parameter.name for parameter in catalog.parameters.values() if parameter.subject == subject))
 
 
-def bash(catalog: Catalog, path: Path, verb: str, subject: str | None, names: Mapping[str, Sequence[str]]) -> str:
+def bash(  # noqa: PLR0913 - the facts of one mark
+    catalog: Catalog, path: Path, verb: str, subject: str | None, names: Mapping[str, Sequence[str]], off: Collection[str]
+) -> str:
     """Return the bash that a mark stands for."""
     if verb == "prepare":
         return (
@@ -136,18 +141,21 @@ def bash(catalog: Catalog, path: Path, verb: str, subject: str | None, names: Ma
         )
     if subject is None:
         raise ContentError(f"`harness:{verb}` needs a subject", at=Location(path))
-    script = catalog.folder / "scripts" / f"{subject}.sh"
+    root = catalog.root_of(subject)
+    script = root / "scripts" / f"{subject}.sh"
     if not script.is_file():
         raise ContentError(f"there is no script for the subject `{subject}`", hint=f"write {script}", at=Location(path))
     arguments = "".join(f" \\\n  {name}='{{{{ {name} }}}}'" for name in names[subject])
+    if mine := [rule.id for rule in catalog.rules.values() if rule.subject == subject and rule.id in off]:
+        arguments += f" \\\n  isms_off='{' '.join(mine)}'"
     call = f'exec bash "$isms/{subject}.sh" {verb}{arguments}\n'
     if verb == "check":
         return f"isms={FOLDER}\n{call}"
-    files = sorted(file for file in (catalog.folder / "files" / subject).rglob("*") if file.is_file())
+    files = sorted(file for file in (root / "files" / subject).rglob("*") if file.is_file())
     parts = ["set -eu\numask 022\n", KEEP.format(folder=FOLDER)]
-    folders = sorted({file.parent.relative_to(catalog.folder).as_posix() for file in files})
+    folders = sorted({file.parent.relative_to(root).as_posix() for file in files})
     parts.extend(f'mkdir -p "$isms/{folder}"\n' for folder in folders)
-    parts.extend(here(file, f"$isms/{file.relative_to(catalog.folder).as_posix()}", "0600") for file in files)
+    parts.extend(here(file, f"$isms/{file.relative_to(root).as_posix()}", "0600") for file in files)
     parts.append(here(script, f"$isms/{subject}.sh", "0700"))
     return "".join(parts) + call
 
@@ -182,6 +190,7 @@ def portions(  # noqa: PLR0913 - as `one`
     name: str,
     subjects: Sequence[str],
     defaults: Mapping[str, str],
+    off: Collection[str],
     limit: int,
 ) -> list[tuple[str, ...]]:
     """Group the subjects, in their order, so that each group's document stays within `limit`."""
@@ -189,7 +198,7 @@ def portions(  # noqa: PLR0913 - as `one`
     current: tuple[str, ...] = ()
     for subject in subjects:
         tried = (*current, subject)
-        size = len(one(catalog, path, excerpt(text, tried), f"{name}-9", tried, defaults, {}).data)
+        size = len(one(catalog, path, excerpt(text, tried), f"{name}-9", tried, defaults, {}, off).data)
         if size > limit and not current:
             raise ContentError(
                 f"the subject {subject} alone makes a document of {size} bytes; the limit is {limit}",

@@ -201,6 +201,8 @@ def of_judges(expected: Expectation, run: Run, again: str) -> Iterator[Finding]:
         yield "baseline", f"it was judged by other values than those of now: {', '.join(other[:5])}{', …' if len(other) > 5 else ''}", again  # noqa: PLR2004 - as many as a line takes
     if run.digests.get("suites") != expected.digests["suites"]:
         yield "suites", "the suites have changed since", again
+    if run.digests.get("site") != expected.digests.get("site"):
+        yield "suites", "the rules or suites of the site folder have changed since", again
 
 
 def of_rules(policy: Policy, expected: Expectation, run: Run, again: str) -> Iterator[Finding]:

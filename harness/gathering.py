@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from harness import attestation, evidence, tampering
+from harness import attestation, site, tampering
 from harness.errors import ConfigError, UsageError
 from harness.gate import Expectation, Facts, Policy
 from harness.model import Severity
@@ -130,7 +130,6 @@ def candidate(folder: Path) -> Candidate:
 
 def expectation(settings: Settings, content: Catalog, source: Source) -> Expectation:
     """Render what would be published now for a source, and name what must have judged it."""
-    from harness import pytest_plugin
     from harness.verify import chosen_build, documents, overrides_of
 
     baseline = content.baseline(source.baseline)
@@ -142,7 +141,7 @@ def expectation(settings: Settings, content: Catalog, source: Source) -> Expecta
         parameters=content.values(baseline, overrides_of(build)),
         documents={document.name: document.sha256 for document in rendered},
         document_parameters={document.name: dict(document.parameters) for document in rendered},
-        digests=evidence.digests(content.folder / "baselines" / f"{baseline.name}.yaml", pytest_plugin.SUITES),
+        digests=site.digests(content, baseline),
         rules=content.rules,
         excluded=baseline.excluded,
     )

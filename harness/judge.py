@@ -48,10 +48,10 @@ class Outcome:
     commands: tuple[str, ...] = ()
 
 
-def call(rule_id: str, check: Callable[[], object], suites: Path) -> Outcome:
+def call(rule_id: str, check: Callable[[], object], *suites: Path) -> Outcome:
     """Run one check and classify how it ends; it never raises, except for what ends the whole process.
 
-    `suites` is the folder of the suites: an assertion counts as a failure of the rule only when it stands there. An
+    `suites` are the folders of the suites: an assertion counts as a failure of the rule only when it stands in one. An
     assertion that fails inside a library means that the question could not be asked.
     """
     seen: list[Observation] = []
@@ -59,13 +59,13 @@ def call(rule_id: str, check: Callable[[], object], suites: Path) -> Outcome:
     try:
         check()
     except Exception as error:  # noqa: BLE001 - whatever a check raises is a status, by law 6
-        return Outcome(rule_id, *classify(error, suites), seen=tuple(seen))
+        return Outcome(rule_id, *classify(error, *suites), seen=tuple(seen))
     finally:
         observations.reset(token)
     return Outcome(rule_id, Status.PASS, seen=tuple(seen))
 
 
-def classify(error: BaseException, suites: Path) -> tuple[Status, str]:
+def classify(error: BaseException, *suites: Path) -> tuple[Status, str]:
     """Tell a failed rule from a question that could not be answered."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Unexpected):
@@ -74,7 +74,7 @@ def classify(error: BaseException, suites: Path) -> tuple[Status, str]:
         return Status.ERROR, text
     if isinstance(error, AssertionError):
         frames = traceback.extract_tb(error.__traceback__)
-        if frames and Path(frames[-1].filename).is_relative_to(suites):
+        if frames and any(Path(frames[-1].filename).is_relative_to(folder) for folder in suites):
             return Status.FAIL, text.split(" assert ", 1)[0][:300]
     return Status.ERROR, f"{type(error).__name__}: {text}"[:500]
 

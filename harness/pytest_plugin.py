@@ -20,15 +20,13 @@ from harness.errors import ContentError, TargetError
 from harness.judge import Outcome, Scope, call
 from harness.model import Environment, Status
 from harness.suite import Host, Parameters
+from harness.suites import SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
 
     from harness.login import Login
     from harness.targets.base import Target
-
-SUITES = Path(__file__).resolve().parent.parent / "verify"
-"""The suites that come with harness, beside the package in a checkout as in an installed wheel."""
 
 DETECT = '. /etc/os-release && printf "%s %s" "$ID" "$VERSION_ID"'
 
@@ -41,7 +39,7 @@ class Judging:
     known: Collection[str]
     """Every rule that there is, of which the scope may have chosen some."""
     parameters: Parameters
-    suites: Path
+    suites: tuple[Path, ...]
     target: Target | None = None
     host: Host | None = None
     outcomes: list[Outcome] = field(default_factory=list)
@@ -65,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", "rule(id): the rule that this test judges; every test of a suite has exactly one")
+    config.addinivalue_line("markers", "verify_only(reason): why this test is no part of an audit")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -128,7 +127,7 @@ class Collector:
         arguments = {name: pyfuncitem.funcargs[name] for name in names}
         backend = self.judging.host.backend if self.judging.host is not None else None
         before = len(backend.asked) if backend else 0
-        outcome = call(rule_of(pyfuncitem), lambda: self.guarded(pyfuncitem, arguments), self.judging.suites)
+        outcome = call(rule_of(pyfuncitem), lambda: self.guarded(pyfuncitem, arguments), *self.judging.suites)
         commands = tuple(dict.fromkeys(backend.asked[before:])) if backend else ()
         self.judging.outcomes.append(
             Outcome(outcome.rule, outcome.status, outcome.reason, outcome.seen, commands),
@@ -172,7 +171,7 @@ def judge(  # noqa: PLR0913 - the parts of one pass
     Raises ContentError when a suite cannot be loaded, TargetError when the target is lost on the way, KeyboardInterrupt on Ctrl-C.
     """
     judging = Judging(
-        scope=scope, known=known or scope.rules, parameters=Parameters(parameters), suites=suites[0], target=target, host=host
+        scope=scope, known=known or scope.rules, parameters=Parameters(parameters), suites=tuple(suites), target=target, host=host
     )
     arguments = [
         *map(str, suites),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__, attestation, catalog, components, controls, evidence, pytest_plugin, toe, waivers
+from harness import __version__, attestation, components, controls, evidence, pytest_plugin, site, toe, waivers
 from harness.errors import BuildError, ContentError, HarnessError, UsageError
 from harness.judge import Scope, results
 from harness.model import DocumentRun, Run
@@ -64,7 +64,7 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
 
     Raises the errors of harness.errors; what was found until then stays in the evidence folder.
     """
-    content = catalog.load()
+    content = site.content(settings)
     for rule in options.rules:
         content.rule(rule)
     accepted = waivers.of(options.waivers, Path.cwd() if settings.bundled else settings.path.parent, content.rules)
@@ -115,7 +115,7 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
     """Harden, harden again, judge."""
     kept.documents(rendered)
     ran = hardened(place.target, rendered, kept, say)
-    judges = evidence.digests(content.folder / "baselines" / f"{place.baseline.name}.yaml", pytest_plugin.SUITES)
+    judges = site.digests(content, place.baseline)
     rules = {rule: content.rules[rule] for rule in options.rules} or dict(content.rules)
     scope = Scope(rules=rules, excluded=place.baseline.excluded, environment=place.target.environment)
     values = content.values(place.baseline, overrides_of(build))
@@ -124,7 +124,7 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
     host = host_for(place.target)
     say(f"judging {len(rules)} rules")
     try:
-        judging = pytest_plugin.judge(place.target, host, scope, values, known=content.rules)
+        judging = pytest_plugin.judge(place.target, host, scope, values, (pytest_plugin.SUITES, *content.suites), known=content.rules)
     finally:
         kept.capture(host.backend.records())
     return Run(
@@ -216,7 +216,7 @@ def documents(content: Catalog, baseline: Baseline, build: Build | None) -> tupl
             )
             continue
         overrides = {name: values[name] for name in component.parameters}
-        rendered.extend(components.render(content, component.name, baseline.parameters, overrides))
+        rendered.extend(components.render(content, component.name, baseline.parameters, overrides, off=baseline.off))
     return tuple(rendered)
 
 

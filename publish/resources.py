@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import ConfigError
@@ -70,6 +70,8 @@ class Publication:
     """The baseline's parameters with the user's own values."""
     documents: tuple[Rendered, ...]
     today: date
+    off: Mapping[str, str] = field(default_factory=dict)
+    """Rules that the configuration switches off, with the reason."""
     evidence: str = ""
     """Digest of the evidence that opened the gate."""
     exception: str = ""

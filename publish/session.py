@@ -39,12 +39,12 @@ def publication(
     settings: Settings, target: str | None, now: datetime, decision: Decision | None = None, exception: str = ""
 ) -> Publication:
     """Render what is published. Raises the errors of harness.errors."""
-    from harness import catalog
+    from harness import site
     from harness.verify import chosen_build, documents, overrides_of
 
     publish = publish_block(settings)
     source = settings.source(target or publish.source)
-    content = catalog.load()
+    content = site.content(settings)
     baseline = content.baseline(source.baseline)
     build = chosen_build(settings, source)
     evidence = decision.evidence.get(source.name, "") if decision else ""
@@ -56,6 +56,7 @@ def publication(
         values=content.values(baseline, overrides_of(build)),
         documents=documents(content, baseline, build),
         today=now.astimezone(KST).date(),
+        off={rule: baseline.excluded[rule] for rule in sorted(baseline.off)},
         evidence=f"sha256:{evidence}" if evidence else "",
         exception=re.sub(r"[^\w +\-=.:/@]", " ", exception)[:TAG_VALUE].strip(),
     )
@@ -63,7 +64,7 @@ def publication(
 
 def decide(settings: Settings, target: str | None, evidence: Path | None, now: datetime) -> Decision:
     """Ask the gate about one source: with the targets that the policy names, or else with this one alone."""
-    from harness import catalog, gate, gathering
+    from harness import gate, gathering, site
     from harness.config.settings import Gate
 
     publish = publish_block(settings)
@@ -72,7 +73,7 @@ def decide(settings: Settings, target: str | None, evidence: Path | None, now: d
     narrowed = block.model_copy(update={"targets": tuple(dict.fromkeys((*block.targets, source)))})
     settings = settings.model_copy(update={"gate": narrowed})
     folder = Path("evidence") if evidence is None else evidence
-    facts = gathering.facts(settings, catalog.load(), folder if evidence is not None or folder.exists() else None)
+    facts = gathering.facts(settings, site.content(settings), folder if evidence is not None or folder.exists() else None)
     return gate.decide(gathering.policy(settings), facts, now)
 
 
@@ -114,6 +115,7 @@ def plan(cloud: Cloud, what: Publication, now: datetime) -> Plan:
             made.notes.append(f"the schedule is in {when.timezone}, the next runs are told in Korean time")
     if what.exception:
         made.notes.append(f"published though the gate is closed: {what.exception}")
+    made.notes += [f"{rule} is {reason}" for rule, reason in what.off.items()]
     if what.os_version == "2":
         made.notes.append("Amazon Linux 2 is past its end of support on 2026-06-30: no security updates come any more")
     return made

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from harness.config.expressions import Evaluation, Scope
 from harness.config.functions import FunctionError, Value, as_text, kind
-from harness.config.settings import Build, Component, Distribution, Gate, Publish, Schedule, Section, Source
+from harness.config.settings import Build, Choice, Component, Distribution, Gate, Off, Publish, Schedule, Section, Site, Source
 from harness.config.suggestions import did_you_mean
 from harness.errors import ConfigError, Location
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Section)
 
-INTERNAL = {"line", "kind", "name", "region"}
+INTERNAL = {"line", "kind", "name", "region", "rule"}
 """Fields that come from the block's head, never from its body."""
 EXPECTED = {
     "string": "a string", "bool": "true or false", "tuple": "a list", "mapping": "a map", "dict": "a map", "int": "a whole number",
@@ -117,6 +117,36 @@ class Reader:
                 self.fail(f"no source `{target}` is declared", line, did_you_mean(target, names, what="declared sources"))
         return gate
 
+    def site(self, block: Block) -> Site:
+        """Read `site { folder = "./site" }`."""
+        self._labels(block, 0, "site { … }")
+        self._only(block, ())
+        items = {item.name: item for item in block.body.assignments}
+        if "folder" not in items:
+            self.fail("`site` needs `folder`", block.line, Site.written)
+        evaluation = Evaluation(self.scope)
+        value = evaluation.value(items["folder"].expression)
+        line = items["folder"].line
+        if not isinstance(value, str) or not value or "\0" in value:
+            self.fail(f"`folder` must be the path of a folder, given is a {kind(value)}", line, Site.written)
+        folder = (self.scope.path.parent / value).absolute()
+        if not folder.is_dir():
+            self.fail(f"there is no folder {evaluation.shown(value)}", line, f"paths are relative to {self.scope.path.parent}")
+        return self._section(Site, block, folder=folder)
+
+    def baseline(self, block: Block) -> Choice:
+        """Read `baseline "NAME" { editions = […] off "RULE" { reason = "…" } }`."""
+        self._labels(block, 1, 'baseline "al2" { … }')
+        self._only(block, ("off",))
+        for inner in block.body.blocks:
+            self._labels(inner, 1, Off.written)
+            self._only(inner, ())
+        off = tuple(self._section(Off, inner, rule=inner.labels[0]) for inner in block.body.blocks)
+        for one in off:
+            if [other.rule for other in off].count(one.rule) > 1:
+                self.fail(f"{one.rule} is switched off twice", one.line, "remove one of the two")
+        return self._section(Choice, block, name=block.labels[0], off=off)
+
     def _distribution(self, block: Block) -> Distribution:
         self._labels(block, 1, 'distribution "ap-northeast-2" { … }')
         self._only(block, ())
@@ -195,7 +225,9 @@ class Reader:
         """Evaluate what the block assigns and let the model check it."""
         lines: dict[str, int] = {}
         sensitive: set[str] = set()
-        fields = [name for name in model.model_fields if name not in INTERNAL and name not in {"components", "schedule", "distributions"}]
+        fields = [
+            name for name in model.model_fields if name not in INTERNAL and name not in {"components", "schedule", "distributions", "off"}
+        ]
         values = dict(made)
         for item in block.body.assignments:
             if item.name not in fields:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from harness.config.syntax import Assignment, Body
+    from harness.config.syntax import Assignment, Block, Body
 
-BLOCKS = ("variable", "locals", "source", "build", "publish", "gate")
+BLOCKS = ("variable", "locals", "source", "build", "publish", "gate", "site", "baseline")
 SHORTEST_SECRET = 4
 """Characters; replacing shorter values everywhere would garble messages, and their own places never show them."""
 
@@ -75,19 +75,12 @@ def _settings(body: Body, scope: Scope, *, bundled: bool) -> Settings:
         raise ConfigError(
             "declares no source", hint='add source "container" "al2" { … }; `harness init` writes an example', at=Location(file)
         )
-    for source in sources:
-        if [other.address for other in sources].count(source.address) > 1:
-            reader.fail(f"the source `{source.address}` is declared twice", source.line, "remove one of the two")
+    _once(reader, "source", [(source.address, source.line) for source in sources])
     builds = tuple(reader.build(block, sources) for block in body.blocks if block.kind == "build")
-    for build in builds:
-        if [other.name for other in builds].count(build.name) > 1:
-            reader.fail(f"the build `{build.name}` is declared twice", build.line, "remove one of the two")
-    publishing = [block for block in body.blocks if block.kind == "publish"]
-    if len(publishing) > 1:
-        reader.fail("there can be one publish block", publishing[1].line, "remove one of the two")
-    gates = [block for block in body.blocks if block.kind == "gate"]
-    if len(gates) > 1:
-        reader.fail("there can be one gate block", gates[1].line, "remove one of the two")
+    _once(reader, "build", [(build.name, build.line) for build in builds])
+    baselines = tuple(reader.baseline(block) for block in body.blocks if block.kind == "baseline")
+    _once(reader, "baseline", [(baseline.name, baseline.line) for baseline in baselines])
+    publishing, gate, site = (_only(reader, body, kind) for kind in ("publish", "gate", "site"))
     return Settings(
         path=file,
         bundled=bundled,
@@ -95,9 +88,27 @@ def _settings(body: Body, scope: Scope, *, bundled: bool) -> Settings:
         sensitive=frozenset(name for name, known in values.items() if known.sensitive),
         sources=sources,
         builds=builds,
-        publish=reader.publish(publishing[0], values) if publishing else None,
-        gate=reader.gate(gates[0], sources) if gates else None,
+        publish=reader.publish(publishing, values) if publishing else None,
+        gate=reader.gate(gate, sources) if gate else None,
+        site=reader.site(site) if site else None,
+        baselines=baselines,
     )
+
+
+def _once(reader: Reader, kind: str, declared: Sequence[tuple[str, int]]) -> None:
+    """Refuse a name that two blocks of a kind have."""
+    names = [name for name, _ in declared]
+    for name, line in declared:
+        if names.count(name) > 1:
+            reader.fail(f"the {kind} `{name}` is declared twice", line, "remove one of the two")
+
+
+def _only(reader: Reader, body: Body, kind: str) -> Block | None:
+    """Return the one block of a kind; None where there is none."""
+    found = [block for block in body.blocks if block.kind == kind]
+    if len(found) > 1:
+        reader.fail(f"there can be one {kind} block", found[1].line, "remove one of the two")
+    return found[0] if found else None
 
 
 def _with_locals(body: Body, scope: Scope) -> Scope:

@@ -203,6 +203,33 @@ class Gate(Section):
     """Whether evidence from a stand-in may open the gate: for rehearsals only."""
 
 
+class Site(Section):
+    """A folder with rules, scripts, suites and components of the user's own."""
+
+    written = 'site { folder = "./site" }'
+    folder: Path
+    """Absolute; it is there."""
+
+
+class Off(Section):
+    """A rule that a user switches off."""
+
+    written = 'off "ssh-banner" { reason = "…" }'
+    rule: Word
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
+    """What reports print; an assessor asks for it."""
+
+
+class Choice(Section):
+    """What a user changes in a baseline, beside the values of parameters."""
+
+    written = 'baseline "al2" { editions = ["isms-p", "kisa-unix-2026"] }'
+    name: Word
+    editions: tuple[str, ...] = ()
+    """Standards whose controls a run answers; none: every one."""
+    off: tuple[Off, ...] = ()
+
+
 class Settings(BaseModel):
     """Everything that one configuration file says."""
 
@@ -218,6 +245,8 @@ class Settings(BaseModel):
     builds: tuple[Build, ...]
     publish: Publish | None = None
     gate: Gate | None = None
+    site: Site | None = None
+    baselines: tuple[Choice, ...] = ()
 
     def source(self, name: str | None = None) -> Source:
         """Return what `--target NAME` means: a name, `container.NAME` or `source.container.NAME`; None is the first source.
