@@ -1,6 +1,6 @@
 """An audit: the suites' questions asked on a host that is at work, in as few round trips as can be, and judged as a run.
 
-    plan = Plan.of(catalog.load(), baseline="al2")
+    plan = Plan(catalog.load(), baseline="al2")
     capture = captured(target, plan)      # live; read-only
     run = evaluated(capture, plan)        # pure; now or next year
     capture, run = audited(target, plan)  # both; judges only once
@@ -11,23 +11,39 @@ Nothing here prints.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from harness.pytest_plugin import SUITES
+from harness import __version__, evidence, learned, redaction, site, suites
+from harness.batch import batch
+from harness.capture import Answer, Capture, totals
+from harness.errors import TargetError, UsageError
+from harness.judge import Outcome, Scope, call, results
+from harness.model import Environment, Run, Status
+from harness.suite import Parameters, key_values
+from harness.targets.base import CommandTimeout, Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.batch import Batch
-    from harness.capture import Capture
-    from harness.catalog import Catalog
-    from harness.model import Run
-    from harness.targets.base import Completed, Target
+    from harness.catalog import Baseline, Catalog
+    from harness.suites import Check
+    from harness.targets.base import Target
+    from harness.testinfra_backend import Backend, Replay
+
+SYSTEM = "if [ -e /etc/os-release ]; then cat -- /etc/os-release; else exit 66; fi"
+USER = "id -un; id -u"
+FIRST = (SYSTEM, USER)
+"""Asked of every host: what it is, and as whom we ask."""
+MOST_ROUNDS = 12
+"""Beyond this a check asks something new each time, and will never come to its end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What is judged, the same for every host of an audit. Make one per process: the suites are loaded once."""
 
@@ -38,40 +54,232 @@ class Plan:
     """Parameters that the configuration sets."""
     rules: tuple[str, ...] = ()
     """Judge only these; none means all."""
-    suites: tuple[Path, ...] = (SUITES,)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders of the suites: ours, and a user's."""
+        return suites.SUITES, *self.content.suites
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """Return the checks of the rules. Raises ContentError for a suite that cannot be loaded."""
+        chosen = set(self.rules)
+        return tuple(check for check in suites.load(self.folders, self.content.rules) if not chosen or check.rule in chosen)
+
+    @cached_property
+    def baselines(self) -> tuple[Baseline, ...]:
+        """Return those that a host may turn out to need."""
+        return (self.content.baseline(self.baseline),) if self.baseline else tuple(self.content.baselines.values())
+
+    @cached_property
+    def first(self) -> tuple[str, ...]:
+        """Return what a host is asked first: everything that earlier hosts were asked, or that can be foreseen."""
+        commands = dict.fromkeys(FIRST)
+        for baseline in self.baselines:
+            commands |= dict.fromkeys(learned.recall(self.key(baseline)) or self.foreseen(baseline))
+        return tuple(commands)
+
+    def key(self, baseline: Baseline) -> str:
+        """Name what the questions depend on: the suites, the rules that are judged, the system and the values."""
+        values = self.content.values(baseline, self.overrides)
+        return learned.key(
+            __version__,
+            suites.digest(self.folders),
+            *self.rules,
+            baseline.name,
+            baseline.os_id,
+            baseline.os_version,
+            *map(str, values.items()),
+        )
+
+    def foreseen(self, baseline: Baseline) -> Iterable[str]:
+        """Return what the checks would ask a host on which nothing is installed."""
+        replay, _ = judged(self, baseline, Environment.HOST, {}, self.checks, note=True)
+        return replay.missing
+
+    def scope(self, baseline: Baseline, environment: Environment) -> Scope:
+        """Return what is judged on a host."""
+        chosen = {rule: self.content.rule(rule) for rule in self.rules} or dict(self.content.rules)
+        return Scope(rules=chosen, excluded=baseline.excluded, environment=environment)
+
+    def baseline_of(self, where: str, system: Mapping[str, str]) -> Baseline:
+        """Return the baseline for a system. Raises UsageError where there is none, or the chosen one is for another system."""
+        words = f"{system.get('ID', '')} {system.get('VERSION_ID', '')}".strip() or "a system without os-release"
+        for baseline in self.baselines:
+            if (system.get("ID"), system.get("VERSION_ID")) == (baseline.os_id, baseline.os_version):
+                return baseline
+        if self.baseline:
+            chosen = self.baselines[0]
+            raise UsageError(
+                f"{where} runs `{words}`, and the baseline {chosen.name} is for `{chosen.os_id} {chosen.os_version}`",
+                hint="without --baseline the host's own os-release decides",
+            )
+        raise UsageError(
+            f"{where} runs `{words}`, for which there is no baseline", hint=f"known baselines: {', '.join(self.content.baselines)}"
+        )
 
 
 class Dialogue:
     """The capture of one host in the making, without any input or output: what to run next, and what came of it.
 
     `while (batch := dialogue.batch()) is not None: dialogue.take(target.run(batch.text, timeout=batch.seconds))`
-    The first batch is the same object content for every host of a plan but for its random marks.
+    The first batch asks every host of a plan the same.
     """
 
     def __init__(self, plan: Plan, target: Mapping[str, str]) -> None:
         """Begin; `target` holds `uri`, `name`, `environment` and whatever else is known of it."""
-        raise NotImplementedError
+        self.plan, self.target = plan, dict(target)
+        self.started = self.finished = datetime.now(UTC)
+        self.rounds = 0
+        self.known: dict[str, Answer] = {}
+        self._asked: Batch | None = None
+        self._alone: set[str] = set()
+        self._redacted: list[Mapping[str, int]] = []
+        self._outcomes: dict[int, Outcome] = {}
+        self._baseline: Baseline | None = None
 
     def batch(self) -> Batch | None:
-        """Return what to run next; None when every question is answered."""
-        raise NotImplementedError
+        """Return what to run next; None when every question is answered. Raises UsageError for a system without a baseline."""
+        wanted = list(self._wanted())
+        if not wanted:
+            return None
+        if self.rounds >= MOST_ROUNDS:
+            raise TargetError(f"{self.target['uri']}: after {self.rounds} rounds of questions there still are new ones", hint=wanted[0])
+        # What was asked in a group and has no answer is asked by itself.
+        self._asked = batch(wanted, together=not self._alone.intersection(wanted))
+        return self._asked
+
+    def _wanted(self) -> Iterable[str]:
+        if self.rounds == 0:
+            return self.plan.first
+        if SYSTEM not in self.known or USER not in self.known:
+            return [text for text in FIRST if text not in self.known]
+        return self._judge()
+
+    def _judge(self) -> Iterable[str]:
+        """Judge what has all its answers; return the questions of the rest."""
+        self._baseline = self._baseline or self.plan.baseline_of(self.target["uri"], self.system)
+        checks = self.plan.checks
+        pending = [index for index in range(len(checks)) if index not in self._outcomes]
+        replay, outcomes = judged(self.plan, self._baseline, self.environment, self.known, [checks[index] for index in pending], note=True)
+        self._outcomes |= {index: outcome for index, outcome in zip(pending, outcomes, strict=True) if outcome is not None}
+        return replay.missing
 
     def take(self, completed: Completed) -> None:
-        """Take what the batch printed. Raises TargetError when it is not the output of that batch."""
-        raise NotImplementedError
+        """Take what the batch printed. Raises TargetError when nothing of it is there, since the host then did not run it."""
+        asked, self._asked = self._asked, None
+        if asked is None:
+            raise TargetError(f"{self.target['uri']}: an answer without a question")
+        answers, redacted = asked.answers(completed)
+        if not answers:
+            last = ["no output", *(line[:200] for line in (completed.err or completed.out).splitlines() if line.strip())][-1]
+            raise TargetError(
+                f"{self.target['uri']}: the questions were not answered (exit code {completed.returncode}): {last}",
+                hint="the host needs bash 4, sed and awk",
+            )
+        for text in asked.commands:
+            if text in answers:
+                self.known[text] = answers[text]
+            elif text in self._alone or text in asked.rest:
+                self.known[text] = Answer(text, -1, b"", b"no answer came back", timed_out=True)
+            else:
+                self._alone.add(text)
+        self._redacted.append(redacted)
+        self.rounds += 1
+        self.finished = datetime.now(UTC)
+
+    @property
+    def environment(self) -> Environment:
+        """What kind of target it is."""
+        return Environment(self.target["environment"])
+
+    @property
+    def system(self) -> Mapping[str, str]:
+        """Return the fields of os-release."""
+        return system_of(self.known)
 
     def capture(self) -> Capture:
         """Return the capture, after the last batch."""
-        raise NotImplementedError
+        return Capture(
+            target=self.target,
+            system=dict(self.system),
+            user=user_of(self.known),
+            started=self.started,
+            finished=self.finished,
+            harness_version=__version__,
+            answers=tuple(self.known.values()),
+            redacted=totals(self._redacted),
+            round_trips=self.rounds,
+        )
 
     def run(self) -> Run:
-        """Return the verdict, after the last batch. Raises UsageError for a system without a baseline."""
-        raise NotImplementedError
+        """Return the verdict, after the last batch."""
+        if self._baseline is None or len(self._outcomes) < len(self.plan.checks):
+            return evaluated(self.capture(), self.plan)
+        learned.remember(self.plan.key(self._baseline), self.known)
+        return told(self.plan, self._baseline, self.capture(), [self._outcomes[index] for index in sorted(self._outcomes)])
 
 
-def captured(target: Target, plan: Plan) -> Capture:
-    """Ask an open target everything that the plan's checks want to know. Raises TargetError when it is lost on the way."""
-    raise NotImplementedError
+def system_of(known: Mapping[str, Answer]) -> Mapping[str, str]:
+    """Read os-release."""
+    answer = known.get(SYSTEM)
+    return key_values(answer.stdout.decode("utf-8", "replace")) if answer is not None and answer.exit_code == 0 else {}
+
+
+def user_of(known: Mapping[str, Answer]) -> str:
+    """Read as whom the questions were asked."""
+    answer = known.get(USER)
+    return " ".join(answer.stdout.decode("utf-8", "replace").split()) if answer is not None else ""
+
+
+def judged(  # noqa: PLR0913 - the parts of one pass
+    plan: Plan,
+    baseline: Baseline,
+    environment: Environment,
+    known: Mapping[str, Answer],
+    checks: Sequence[Check],
+    *,
+    note: bool,
+) -> tuple[Replay, list[Outcome | None]]:
+    """Call checks on answers. With `note`, the outcome of a check that lacks an answer is None, and the back end knows what is missing."""
+    from testinfra.host import Host
+
+    from harness.testinfra_backend import Replay
+
+    scope = plan.scope(baseline, environment)
+    applies = {rule: scope.not_applicable(scope.rules[rule]) is None for rule in scope.rules}
+    parameters = Parameters(plan.content.values(baseline, plan.overrides))
+    replay = Replay("capture", known, note=note)
+    host = Host(replay)
+    outcomes: list[Outcome | None] = []
+    for check in checks:
+        if not applies.get(check.rule, False):
+            outcomes.append(Outcome(check.rule, Status.NOT_APPLICABLE))
+        elif check.verify_only is not None:
+            outcomes.append(Outcome(check.rule, Status.NOT_APPLICABLE, f"no part of an audit: {check.verify_only}"))
+        else:
+            before, replay.lacked = len(replay.asked), False
+            outcome = call(check.rule, partial(check, host, parameters), check.folder)
+            commands = tuple(dict.fromkeys(replay.asked[before:]))
+            outcomes.append(None if replay.lacked else replace(outcome, commands=commands))
+    return replay, outcomes
+
+
+def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Outcome]) -> Run:
+    """Make the run."""
+    return Run(
+        id=evidence.run_id(baseline.name, capture.started),
+        started=capture.started,
+        finished=capture.finished,
+        harness_version=__version__,
+        target={**capture.target, "user": capture.user, "captured_by": capture.harness_version},
+        base={"kind": "existing", "label": "an existing target, as it was", "reference": "", "digest": "", "why": ""},
+        baseline=baseline.name,
+        parameters=plan.content.values(baseline, plan.overrides),
+        documents=(),
+        results=results(plan.scope(baseline, capture.environment), outcomes),
+        digests=site.digests(plan.content, baseline),
+    )
 
 
 def evaluated(capture: Capture, plan: Plan) -> Run:
@@ -79,9 +287,53 @@ def evaluated(capture: Capture, plan: Plan) -> Run:
 
     Raises UsageError when there is no baseline for the system, or the named one is for another.
     """
-    raise NotImplementedError
+    latest = {answer.command: answer for answer in capture.answers}
+    baseline = plan.baseline_of(capture.target["uri"], capture.system)
+    _, outcomes = judged(plan, baseline, capture.environment, latest, plan.checks, note=False)
+    return told(plan, baseline, capture, [outcome for outcome in outcomes if outcome is not None])
+
+
+def asked(target: Target, plan: Plan) -> Dialogue:
+    """Ask an open target everything; see `captured`."""
+    dialogue = Dialogue(plan, described(target))
+    while (questions := dialogue.batch()) is not None:
+        try:
+            completed = target.run(questions.text, timeout=questions.seconds)
+        except CommandTimeout as timeout:
+            completed = Completed(questions.text, -1, timeout.stdout, timeout.stderr, timeout.seconds)
+        dialogue.take(completed)
+    return dialogue
+
+
+def recorded(target: Target, backend: Backend, started: datetime) -> Capture:
+    """Return the capture of a live back end, as a verification leaves it; it was asked FIRST before anything else."""
+    known = {answer.command: answer for answer in backend.records()}
+    return Capture(
+        target=described(target),
+        system=dict(system_of(known)),
+        user=user_of(known),
+        started=started,
+        finished=datetime.now(UTC),
+        harness_version=__version__,
+        answers=backend.records(),
+        redacted=redaction.counted(part for answer in backend.records() for part in (answer.stdout, answer.stderr)),
+        round_trips=backend.round_trips,
+    )
+
+
+def described(target: Target) -> dict[str, str]:
+    """Return what a capture says of its target."""
+    return {"uri": target.uri, "name": target.name, "environment": target.environment.value, **target.facts}
+
+
+def captured(target: Target, plan: Plan) -> Capture:
+    """Ask an open target everything that the plan's checks want to know. Raises TargetError when it is lost on the way."""
+    dialogue = asked(target, plan)
+    dialogue.run()
+    return dialogue.capture()
 
 
 def audited(target: Target, plan: Plan) -> tuple[Capture, Run]:
     """Capture and judge. Same errors as the two."""
-    raise NotImplementedError
+    dialogue = asked(target, plan)
+    return dialogue.capture(), dialogue.run()

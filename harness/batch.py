@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.grouping import Group
     from harness.targets.base import Completed
 
-LIMIT = 60
+LIMIT = 60.0
 """Seconds for one command; a search through a large file system takes its time."""
 WHOLE = 600.0
 """Seconds for a batch; a host where many commands hang is not waited for any longer."""
@@ -47,17 +47,20 @@ __harness_ask() {
   ! kill -0 -- -$! || kill -KILL -- -$!
 }
 __harness_all() {
-  exec 3>&2 2>/dev/null 5> >(__harness_watch)
+  exec 3>&2 2>/dev/null
   set -m
 """
 TAIL = r"""
   printf '\000@TOKEN@ end\000\n'; printf '\000@TOKEN@ end\000\n' >&3
 }
 LC_ALL=C
-{ { __harness_all 2>&1 >&4 4>&- | sed -E -e @SED@ >&2; } 4>&1 | sed -E -e @SED@; }
+{
+  { __harness_all 5>&1 >&4 2>&6 4>&- 6>&- | __harness_watch >&4 2>/dev/null 4>&- 6>&-; } 6>&1 | sed -E -e @SED@ >&2 4>&-
+} 4>&1 | sed -E -e @SED@
 """
 
 
+# The watcher reads the process groups as they begin; when it hears of none for the time of a limit, it kills the last one.
 # `sed` ends at the last mark and not at the end of the stream, which something that a log-in script left behind may keep open.
 
 
@@ -89,15 +92,15 @@ class Batch:
         return found, redaction.counted((completed.stdout, completed.stderr))
 
 
-def batch(commands: Sequence[str], *, together: bool = True) -> Batch:
-    """Put commands into one batch, grouping what can be asked together unless told otherwise."""
+def batch(commands: Sequence[str], *, together: bool = True, limit: float = LIMIT) -> Batch:
+    """Put commands into one batch, grouping what can be asked together unless told otherwise; each gets `limit` seconds."""
     token = f"mark{secrets.token_hex(16)}"
     groups, rest = grouping.grouped(commands, token) if together else ([], list(commands))
     texts = [*(group.text for group in groups), *rest]
     calls = "".join(f"__harness_ask {number} {shlex.quote(text)}\n" for number, text in enumerate(texts))
     program = shlex.quote(redaction.program(token))
-    text = (HEAD + calls + TAIL).replace("@SED@", program).replace("@TOKEN@", token).replace("@LIMIT@", str(LIMIT))
-    return Batch(text, WHOLE, tuple(commands), token, tuple(groups), tuple(rest))
+    text = (HEAD + calls + TAIL).replace("@SED@", program).replace("@TOKEN@", token).replace("@LIMIT@", f"{limit:g}")
+    return Batch(text, min(WHOLE, limit * len(texts) + 30), tuple(commands), token, tuple(groups), tuple(rest))
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from harness import redaction
 from harness.errors import Location, UsageError
 from harness.model import Environment
 
@@ -125,7 +126,8 @@ def packed(capture: Capture) -> bytes:
         "redacted": dict(capture.redacted),
         "answers": [answer.as_json() for answer in capture.answers],
     }
-    return zstandard.compress(json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace"), 3)
+    text = redaction.redacted(json.dumps(data, ensure_ascii=False))
+    return zstandard.compress(text.encode("utf-8", "backslashreplace"), 3)
 
 
 def read(path: Path) -> Capture:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness import redaction
 from harness.errors import UsageError
 from harness.reports import base as reports
 
@@ -17,16 +17,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from harness.capture import Capture
     from harness.components import Rendered
     from harness.model import Run
 
 MANIFEST_SCHEMA = "isms-golden-ami/manifest/1"
 OUTSIDE = frozenset({"manifest.json", "attestation.dsse.json"})
 """Files that a manifest cannot name: itself, and what is signed afterwards."""
-SECRET = re.compile(
-    r"\$(?:1|2[abxy]?|5|6|y|7|gy)\$[^\s:'\"]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-)
-"""Password hashes of crypt(5) and private keys: a second net, since suites must not ask for them in the first place."""
 
 
 def run_id(baseline: str, started: datetime) -> str:
@@ -68,16 +65,17 @@ class Evidence:
         for document in rendered:
             (self.documents_folder / document.file_name).write_bytes(document.data)
 
-    def capture(self, records: Iterable[object]) -> None:
-        """Keep every command that the suites asked and its answer, compressed, secrets blotted out."""
-        import zstandard
-
-        text = json.dumps({"schema": "isms-golden-ami/capture/1", "answers": list(records)}, ensure_ascii=False)
-        (self.folder / "capture.json.zst").write_bytes(zstandard.compress(redacted(text).encode(), 10))
+    def capture(self, capture: Capture) -> None:
+        """Keep every question that was asked on the target and its answer, compressed, without secrets."""
+        capture.write(self.folder / "capture.json.zst")
 
     def failure(self, message: str, hint: str | None) -> None:
         """Say why there is no run.json."""
-        data = {"schema": "isms-golden-ami/failure/1", "message": redacted(message), "hint": hint}
+        data = {
+            "schema": "isms-golden-ami/failure/1",
+            "message": redaction.redacted(message),
+            "hint": redaction.redacted(hint) if hint else None,
+        }
         (self.folder / "failure.json").write_text(json.dumps(data, ensure_ascii=False, indent=2) + "\n", "utf-8")
 
     def run(self, run: Run) -> None:
@@ -96,11 +94,6 @@ class Evidence:
             "files": {path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         }
         (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-
-
-def redacted(text: str) -> str:
-    """Blot out what must not leave a host."""
-    return SECRET.sub("[redacted]", text)
 
 
 def digests(baseline: Path, suites: Path) -> dict[str, str]:

@@ -63,6 +63,15 @@ def grouped(commands: Sequence[str], token: str) -> tuple[list[Group], list[str]
     return groups, rest
 
 
+def placeholder(text: str) -> Parts:
+    """Return what a question might be answered with where nothing is installed, to find out what a check asks next."""
+    if stat_of(text, follow=True) or stat_of(text, follow=False):
+        return 1, b"", b"stat: cannot stat: No such file or directory\n"
+    if names := units_of(text):
+        return 0, b"\n\n".join([b"LoadState=not-found\nActiveState=inactive\nUnitFileState="] * len(names)) + b"\n", b""
+    return (MISSING if read_of(text) else 0), b"", b""
+
+
 def stat_of(text: str, *, follow: bool) -> tuple[str, ...] | None:
     """Recognise `path`."""
     head = f"stat {'-L ' if follow else ''}-c '{STAT}' -- "
@@ -161,7 +170,10 @@ FUNCTIONS = """\
 LC_ALL=C; declare -A s=() t=(); a=(); b=()
 texts() { for f; do if [ -f "$f" ]; then printf '%s\\0' "$f"; [ "${s[$f]}" ] || { s[$f]=1; a+=("$f"); }; fi; done; printf '\\0'; }
 read_() { if [ -f "$1" ]; then texts "$1"; else [ ! -e "$1" ] || printf '!\\0'; printf '\\0'; fi; }
-paths() { for f; do if [ -e "$f" ] || [ -L "$f" ]; then printf '%s\\0' "$f"; [ "${t[$f]}" ] || { t[$f]=1; b+=("$f"); }; fi; done; printf '\\0'; }
+paths() {
+  for f; do if [ -e "$f" ] || [ -L "$f" ]; then printf '%s\\0' "$f"; [ "${t[$f]}" ] || { t[$f]=1; b+=("$f"); }; fi; done
+  printf '\\0'
+}
 """
 # Each member prints the names that it found and an empty one; every name is looked at once, whoever asked for it.
 

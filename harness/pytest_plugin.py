@@ -10,7 +10,6 @@ import os
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +22,7 @@ from harness.suite import Host, Parameters
 from harness.suites import SUITES
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Collection, Generator, Mapping, Sequence
 
     from harness.login import Login

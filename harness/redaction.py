@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 KINDS = ("password-hash", "private-key", "credential", "access-key", "token")
 MARK = re.compile(rf"\[redacted ({'|'.join(KINDS)})\]".encode())
 
-CRYPT = r"\$(1|2[abxy]?|5|6|7|y|gy|md5|sha1|sm3)\$[./A-Za-z0-9$=,+-]{8,}"
+ALGORITHM = r"\$(1|2[abxy]?|5|6|7|y|gy|md5|sha1|sm3)\$"
+HASH = r"[./A-Za-z0-9$=,+-]{8,}"
 GRUB = r"grub\.pbkdf2\.sha[0-9]+\.[0-9]+\.[0-9A-F.]{16,}"
 BEGIN = r"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----"
 END = r"-----END ([A-Z0-9]+ )*PRIVATE KEY-----"
@@ -33,11 +34,13 @@ TOKENS = (
 )
 
 SED = rf"""
-/\$/s#{CRYPT}#$\1$[redacted password-hash]#g
+/\$/s#{ALGORITHM}{HASH}#$\1$[redacted password-hash]#g
 s#{GRUB}#[redacted password-hash]#g
 /PRIVATE KEY-----/s#({BEGIN})(\\n|[A-Za-z0-9+/= ])+#\1[redacted private-key]#g
 /{BEGIN}/,/{END}|@TOKEN@/s#^([ \t]*)[A-Za-z0-9+/=]+([ \t\r]*)$#\1[redacted private-key]\2#
-/[Pp][Aa][Ss][Ss]|[Kk][Ee][Yy]|[Tt][Oo][Kk][Ee][Nn]|[Ss][Ee][Cc][Rr][Ee][Tt]/s#(({NAMES})["']?[ \t]*[=:][ \t]*["']?){VALUE}{{4,}}#\1[redacted credential]#Ig
+/[Pp][Aa][Ss][Ss]|[Kk][Ee][Yy]|[Tt][Oo][Kk][Ee][Nn]|[Ss][Ee][Cc][Rr][Ee][Tt]/{{
+s#(({NAMES})["']?[ \t]*[=:][ \t]*["']?){VALUE}{{4,}}#\1[redacted credential]#Ig
+}}
 s#(://[A-Za-z0-9._%+~-]+:)[]!$%&()*+.0-9:<=>?A-Z\^_`a-z{{|}}~-]+@#\1[redacted credential]@#g
 s#{ACCESS_KEY}#\1[redacted access-key]#g
 s#{TOKENS}#[redacted token]#g
@@ -47,13 +50,13 @@ s#((Bearer|Basic) +)[A-Za-z0-9._~+/=-]{{16,}}#\1[redacted token]#g
 """Program for GNU sed -E; `@TOKEN@` stands for the mark of the batch, where a key without an end ends in any case."""
 
 NET = (
-    (re.compile(rf"(?P<kept>{CRYPT[: CRYPT.index('[')]}){CRYPT[CRYPT.index('[') :]}"), r"\g<kept>[redacted password-hash]"),
+    (re.compile(rf"(?P<kept>{ALGORITHM}){HASH}"), r"\g<kept>[redacted password-hash]"),
     (re.compile(GRUB), "[redacted password-hash]"),
     (
-        re.compile(rf"(?P<kept>{BEGIN})(?!\[redacted)(?:\\n|\s|[A-Za-z0-9+/=])+(?:{END}|\Z)?"),
+        re.compile(rf"(?P<kept>{BEGIN})(?:\\n|\s)*[A-Za-z0-9+/=]{{16,}}(?:\\n|\s|[A-Za-z0-9+/=])*"),
         r"\g<kept>[redacted private-key]",
     ),
-    (re.compile(rf"(?P<kept>AKIA|ASIA)[0-9A-Z]{{16}}"), r"\g<kept>[redacted access-key]"),
+    (re.compile(r"(?P<kept>AKIA|ASIA)[0-9A-Z]{16}"), r"\g<kept>[redacted access-key]"),
     (re.compile(TOKENS), "[redacted token]"),
 )
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
+from harness import grouping
 from harness.model import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
+    "AS_NOBODY",
     "CannotTell",
     "Host",
     "Parameters",
@@ -31,6 +33,7 @@ __all__ = [
     "expect",
     "has_package",
     "key_values",
+    "packages",
     "path",
     "paths",
     "read",
@@ -40,6 +43,7 @@ __all__ = [
     "texts",
     "unit",
     "units",
+    "verify_only",
 ]
 
 Host: TypeAlias = Any
@@ -47,6 +51,9 @@ Host: TypeAlias = Any
 
 rule = pytest.mark.rule
 """`@rule("ssh-root-login")`: which rule a test judges. Mandatory in verify/."""
+
+verify_only = pytest.mark.verify_only
+"""`@verify_only("it reloads sshd")`: why a test is no part of an audit, which only reads. For all that changes anything."""
 
 observations: ContextVar[list[Observation] | None] = ContextVar("observations", default=None)
 """Where `expect` records; the caller of a check sets a fresh list."""
@@ -178,8 +185,8 @@ def ask(host: Host, command: str, *arguments: str, accept: Collection[int] = (0,
 
 def read(host: Host, name: str) -> str | None:
     """Return a file's text; None when there is no such file. Raises CannotTell when it is there and cannot be read."""
-    result = host.run("if [ -e %s ]; then cat -- %s; else exit 66; fi", name, name)
-    if result.rc == 66:  # noqa: PLR2004 - EX_NOINPUT of sysexits.h, given two lines above
+    result = host.run(grouping.READ.format("%s"), name, name)
+    if result.rc == grouping.MISSING:
         return None
     if result.rc != 0:
         raise CannotTell(f"{name} cannot be read: {result.stderr.strip()[:300]}")
@@ -191,10 +198,7 @@ def texts(host: Host, patterns: str) -> Mapping[str, str]:
 
     Missing files are left out. A check passes a constant: nothing is quoted.
     """
-    text = ask(
-        host,
-        "LC_ALL=C; for f in " + patterns + """; do [ -f "$f" ] || continue; printf '\\036%s\\n' "$f"; cat -- "$f" || exit; echo; done""",
-    )
+    text = ask(host, patterns.join(grouping.TEXTS))
     found = (part.partition("\n") for part in text.split("\x1e")[1:])
     return {name: body for name, _, body in found}
 
@@ -222,7 +226,7 @@ class PathFacts:
 def path(host: Host, name: str, *, follow: bool = True) -> PathFacts | None:
     """Return the facts of a path, of the link's target unless `follow` is false; None when it does not exist."""
     flag = "-L " if follow else ""
-    result = host.run("stat " + flag + "-c '%%a|%%U|%%G|%%F' -- %s", name)
+    result = host.run(f"stat {flag}-c '{grouping.STAT.replace('%', '%%')}' -- %s", name)
     if result.rc != 0:
         if "No such file or directory" in result.stderr:
             return None
@@ -236,12 +240,7 @@ def paths(host: Host, patterns: str) -> Mapping[str, PathFacts]:
 
     What does not exist is left out. A check passes a constant: nothing is quoted.
     """
-    text = ask(
-        host,
-        "LC_ALL=C; for p in "
-        + patterns
-        + """; do [ -e "$p" ] || [ -L "$p" ] || continue; stat -c '%a|%U|%G|%F|%n' -- "$p" || exit; done""",
-    )
+    text = ask(host, patterns.join(grouping.PATHS))
     found: dict[str, PathFacts] = {}
     for line in text.splitlines():
         mode, owner, group, kind, name = line.split("|", 4)
@@ -270,14 +269,14 @@ class Unit:
 
 def unit(host: Host, name: str) -> Unit:
     """Ask systemd for a unit. Raises CannotTell where systemd does not answer."""
-    text = ask(host, "systemctl show -p LoadState -p ActiveState -p UnitFileState -- %s", name)
+    text = ask(host, f"{grouping.UNIT}%s", name)
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     return Unit(load=values["LoadState"], active=values["ActiveState"], file=values["UnitFileState"])
 
 
 def units(host: Host, names: Sequence[str]) -> Mapping[str, Unit]:
     """Ask systemd for many units at once. Raises CannotTell where systemd does not answer for each of them."""
-    text = ask(host, "systemctl show -p LoadState -p ActiveState -p UnitFileState -- " + " ".join(["%s"] * len(names)), *names)
+    text = ask(host, grouping.UNIT + " ".join(["%s"] * len(names)), *names)
     blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")]
     if len(blocks) != len(names):
         raise CannotTell(f"systemctl answered for {len(blocks)} of {len(names)} units")
@@ -293,14 +292,21 @@ def sysctl(host: Host, key: str) -> str | None:
     return None if text is None else " ".join(text.split())
 
 
+AS_NOBODY = 'set --; [ "${EUID:-1}" != 0 ] || set -- setpriv --reuid=65534 --regid=65534 --clear-groups; "$@" '
+"""Before a question to rpm: asked by root, it keeps its database's files up to date, which an audit must not cause."""
+
+
+def packages(host: Host) -> frozenset[str]:
+    """Return the names in the rpm database. Raises CannotTell when it cannot be read, or is empty."""
+    names = frozenset(ask(host, AS_NOBODY + r"rpm -qa --qf '%{NAME}\n'").splitlines())
+    if not names:
+        raise CannotTell("the rpm database holds no package")
+    return names
+
+
 def has_package(host: Host, name: str) -> bool:
     """Tell whether the rpm database holds a package of exactly this name."""
-    result = host.run("rpm -q --qf '%%{NAME}\\n' -- %s", name)
-    if result.rc == 0:
-        return True
-    if "is not installed" in result.stdout + result.stderr:
-        return False
-    raise CannotTell(f"rpm -q {name}: {(result.stderr or result.stdout).strip()[:300]}")
+    return name in packages(host)
 
 
 def sshd(host: Host, user: str = "ec2-user") -> Mapping[str, str]:

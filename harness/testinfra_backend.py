@@ -1,92 +1,56 @@
-"""testinfra on top of a target: every command goes through the target once, and is kept as evidence."""
+"""testinfra on top of a target or of a capture: a question has one answer, however often it is asked, and each is kept as evidence."""
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
-from harness.targets.base import CommandTimeout, Completed
+from harness import grouping
+from harness.batch import batch
+from harness.capture import Answer
+from harness.suite import CannotTell
+from harness.targets.base import CommandTimeout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from harness.targets.base import Target
 
-__all__ = ["Backend", "Record", "host_for"]
+__all__ = ["Backend", "Replay", "host_for"]
 
 SECONDS = 120.0
-"""Limit for one command of a check; a search through a whole file system takes its time."""
+"""Limit for one command that is asked by itself; a search through a whole file system takes its time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A command that was really run on the target, and its answer."""
-
-    completed: Completed
-    moment: int
-    """Which judging pass it belongs to, counted from 0; `forget` starts the next."""
-    timed_out: bool = False
-
-    def as_json(self) -> dict[str, object]:
-        """Return it in the form of a capture file; output that is not UTF-8 as base64."""
-        done = self.completed
-        told: dict[str, object] = {
-            "command": done.command,
-            "exit_code": done.returncode,
-            "stdout": as_text(done.stdout),
-            "stderr": as_text(done.stderr),
-            "seconds": round(done.seconds, 4),
-            "moment": self.moment,
-        }
-        return {**told, "timed_out": True} if self.timed_out else told
-
-
-class Backend(BaseBackend):  # type: ignore[misc]  # testinfra ships no types
-    """The back end of one target. Within one judging pass a command text has one answer, however often it is asked."""
+class Answering(BaseBackend):  # type: ignore[misc]  # testinfra ships no types
+    """What a target and a capture have in common: a command text has one answer."""
 
     NAME = "harness"
 
-    def __init__(self, target: Target) -> None:
-        """Take an open target."""
-        super().__init__(target.name)
-        self.target = target
+    def __init__(self, name: str) -> None:
+        """Begin without answers."""
+        super().__init__(name)
         self.asked: list[str] = []
         """Every command text in the order in which it was asked, answered from memory or not."""
-        self._answers: dict[str, Completed | CommandTimeout] = {}
-        self._records: list[Record] = []
-        self._moment = 0
+        self.known: dict[str, Answer] = {}
 
     def run(self, command: str, *args: str, **kwargs: Any) -> CommandResult:  # noqa: ANN401, ARG002 - testinfra's signature
-        """Answer a command. Raises CommandTimeout after two minutes, TargetError when the target is lost."""
+        """Answer a command. Raises CommandTimeout after its time, TargetError when the target is lost."""
         text = self.get_command(command, *args)
         self.asked.append(text)
-        answer = self._answers.get(text)
+        answer = self.known.get(text)
         if answer is None:
-            answer = self._answers[text] = self._run(text)
-        if isinstance(answer, CommandTimeout):
-            raise answer
-        return self.result(answer.returncode, text.encode("utf-8", "surrogateescape"), answer.stdout, answer.stderr)
+            answer = self.find(text)
+        if answer.timed_out:
+            raise CommandTimeout(text, answer.seconds or SECONDS, answer.stdout, answer.stderr)
+        return self.result(answer.exit_code, text.encode("utf-8", "surrogateescape"), answer.stdout, answer.stderr)
 
-    def _run(self, text: str) -> Completed | CommandTimeout:
-        try:
-            completed = self.target.run(text, timeout=SECONDS)
-        except CommandTimeout as timeout:
-            partial = Completed(text, -1, timeout.stdout, timeout.stderr, timeout.seconds)
-            self._records.append(Record(partial, self._moment, timed_out=True))
-            return timeout
-        self._records.append(Record(completed, self._moment))
-        return completed
-
-    def forget(self) -> None:
-        """Start a new judging pass: what was true before a restart has to be asked again. The records stay."""
-        self._answers.clear()
-        self._moment += 1
-
-    def records(self) -> list[dict[str, object]]:
-        """Return every command that was run, in order, for the evidence."""
-        return [record.as_json() for record in self._records]
+    def find(self, text: str) -> Answer:
+        """Answer what is not known yet."""
+        raise NotImplementedError
 
     def get_encoding(self) -> str:
         """Return UTF-8, since targets run with LC_ALL=C; testinfra would ask a Python on the target."""
@@ -97,12 +61,71 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra ships no types
         return data.decode("utf-8", "replace")
 
 
-def as_text(data: bytes) -> str | dict[str, str]:
-    """Return text as text and anything else as `{"base64": …}`."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode("ascii")}
+class Backend(Answering):
+    """The back end of one open target. What it prints goes through the blotting out of secrets on the target, as in an audit."""
+
+    def __init__(self, target: Target) -> None:
+        """Take an open target."""
+        super().__init__(target.name)
+        self.target = target
+        self.round_trips = 0
+        self._records: list[Answer] = []
+        self._moment = 0
+
+    def prepare(self, commands: Sequence[str]) -> None:
+        """Ask many questions at once, so that the checks find their answers."""
+        new = [text for text in dict.fromkeys(commands) if text not in self.known]
+        if new:
+            asked = batch(new)
+            self.round_trips += 1
+            answers, _ = asked.answers(self.target.run(asked.text, timeout=asked.seconds))
+            self._keep(answers[text] for text in new if text in answers)
+
+    def find(self, text: str) -> Answer:
+        """Ask the target."""
+        asked = batch([text], limit=SECONDS)
+        self.round_trips += 1
+        completed = self.target.run(asked.text, timeout=asked.seconds)
+        answer = asked.answers(completed)[0].get(text)
+        if answer is None:
+            raise CannotTell(f"no answer came back to `{text}`: {completed.err.strip()[-300:]}")
+        self._keep([replace(answer, seconds=completed.seconds)])
+        return self.known[text]
+
+    def _keep(self, answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            self.known[answer.command] = replace(answer, moment=self._moment)
+            self._records.append(self.known[answer.command])
+
+    def forget(self) -> None:
+        """Start a new judging pass: what was true before a restart has to be asked again. The records stay."""
+        self.known.clear()
+        self._moment += 1
+
+    def records(self) -> tuple[Answer, ...]:
+        """Return every question that the target was asked, in order, for the evidence."""
+        return tuple(self._records)
+
+
+class Replay(Answering):
+    """The back end of a capture. What the capture does not hold makes the rule an error, or is noted down to be asked."""
+
+    def __init__(self, name: str, answers: Mapping[str, Answer], *, note: bool = False) -> None:
+        """Take the answers. With `note`, a check goes on with a plausible answer, to show what else it would ask; its outcome is void."""
+        super().__init__(name)
+        self.known = dict(answers)
+        self.missing: dict[str, None] = {}
+        self.lacked = False
+        """Set when an answer was missing; whoever calls a check clears it before."""
+        self._note = note
+
+    def find(self, text: str) -> Answer:
+        """Note down a question, or say that nobody knows."""
+        if not self._note:
+            raise CannotTell(f"the capture holds no answer to `{text}`")
+        self.missing[text] = None
+        self.lacked = True
+        return Answer(text, *grouping.placeholder(text))
 
 
 def host_for(target: Target) -> Host:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__, attestation, components, controls, evidence, pytest_plugin, site, toe, waivers
+from harness import __version__, attestation, audit, components, controls, evidence, pytest_plugin, site, suites, toe, waivers
 from harness.errors import BuildError, ContentError, HarnessError, UsageError
 from harness.judge import Scope, results
 from harness.model import DocumentRun, Run
@@ -122,11 +122,15 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
     from harness.testinfra_backend import host_for
 
     host = host_for(place.target)
+    plan = audit.Plan(content, place.baseline.name, overrides_of(build), tuple(rules) if options.rules else ())
+    host.backend.prepare(audit.FIRST)
+    with suppress(ContentError):  # pytest says it better
+        host.backend.prepare(plan.first)
     say(f"judging {len(rules)} rules")
     try:
-        judging = pytest_plugin.judge(place.target, host, scope, values, (pytest_plugin.SUITES, *content.suites), known=content.rules)
+        judging = pytest_plugin.judge(place.target, host, scope, values, (suites.SUITES, *content.suites), known=content.rules)
     finally:
-        kept.capture(host.backend.records())
+        kept.capture(audit.recorded(place.target, host.backend, started))
     return Run(
         id=kept.folder.name,
         started=started,

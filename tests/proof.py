@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 
 from harness import attestation, evidence, waivers
+from harness.capture import Answer, Capture
 from harness.components import Rendered
 from harness.gate import Expectation, Facts, Policy
 from harness.model import DocumentRun, Environment, Result, Rule, Run, Severity, Status, Title, Waiver
@@ -63,6 +64,16 @@ EXPECTED = Expectation(
     excluded={"packages-old": "not on this system"},
 )
 POLICY = Policy(targets=("al2",), keys_known=True)
+CAPTURE = Capture(
+    target={"uri": "podman://harness-1", "name": "harness-1", "environment": "container"},
+    system={"ID": "amzn", "VERSION_ID": "2"},
+    user="root 0",
+    started=STARTED,
+    finished=STARTED + timedelta(minutes=1),
+    harness_version="0.1.0",
+    answers=(Answer("sshd -T", 0, b"permitrootlogin no\n"),),
+    round_trips=1,
+)
 UNWAIVED = Run(
     id="20261124T010000Z-al2-abc123",
     started=STARTED,
@@ -85,7 +96,7 @@ def keep(parent: Path, run: Run = RUN, signers: Sequence[CryptoSigner] = (SIGNER
     kept.documents([DOCUMENT, AGENT][: len(run.documents)])
     (kept.logs / "TOE_2026-11-24").mkdir(parents=True)
     (kept.logs / "TOE_2026-11-24" / "console.log").write_text("done\n", "utf-8")
-    kept.capture([{"command": "sshd -T", "rc": 0, "stdout": "permitrootlogin no"}])
+    kept.capture(CAPTURE)
     kept.run(run)
     for signer in signers:
         attestation.attest(kept.folder, run, signer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ import pytest
 import zstandard
 
 from harness import evidence
+from harness.capture import Answer
 from harness.components import Rendered
 from harness.errors import UsageError
+from tests.proof import CAPTURE
 from tests.reports.test_json import RUN
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ def test_a_whole_run_leaves_a_manifest_of_every_file(tmp_path: Path) -> None:
     kept = evidence.Evidence.open(tmp_path, RUN.id)
     document = Rendered(name="demo", data="name: demo # 가\n".encode(), subjects=(), parameters={})
     kept.documents([document])
-    kept.capture([{"command": "id", "rc": 0, "stdout": "uid=0"}])
+    kept.capture(CAPTURE)
     kept.run(RUN.__class__(**{**{name: getattr(RUN, name) for name in RUN.__slots__}, "results": RUN.results[:1]}))
     manifest = json.loads((kept.folder / "manifest.json").read_text("utf-8"))["files"]
     files = {path.relative_to(kept.folder).as_posix() for path in kept.folder.rglob("*") if path.is_file()} - {"manifest.json"}
@@ -45,13 +48,13 @@ def test_a_whole_run_leaves_a_manifest_of_every_file(tmp_path: Path) -> None:
 
 def test_hashes_and_keys_never_reach_a_capture_or_a_failure(tmp_path: Path) -> None:
     kept = evidence.Evidence.open(tmp_path, "run")
-    kept.capture([{"command": "cat", "stdout": f"root:{HASH}:19000\n{KEY}\nrest"}])
+    kept.capture(replace(CAPTURE, answers=(Answer("cat", 0, f"root:{HASH}:19000\n{KEY}\nrest".encode()),)))
     kept.failure(f"it printed {HASH}", None)
     text = zstandard.decompress((kept.folder / "capture.json.zst").read_bytes()).decode()
     for secret in ("saltsalt", "b3BlbnNzaC1rZXk"):
         assert secret not in text
         assert secret not in (kept.folder / "failure.json").read_text("utf-8")
-    assert "root:[redacted]:19000" in text
+    assert "root:$6$[redacted password-hash]:19000" in text
     assert "rest" in text
 
 

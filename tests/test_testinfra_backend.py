@@ -30,7 +30,7 @@ def test_the_same_question_is_asked_once_in_a_pass(host: Host) -> None:
     assert len(host.backend.asked) == 2
     host.backend.forget()
     assert host.run("date +%%N; echo %s", "x").stdout != first
-    assert [record["moment"] for record in host.backend.records()] == [0, 1]
+    assert [record.moment for record in host.backend.records()] == [0, 1]
 
 
 def test_arguments_are_quoted_as_testinfra_does(host: Host) -> None:
@@ -42,7 +42,7 @@ def test_arguments_are_quoted_as_testinfra_does(host: Host) -> None:
 def test_records_hold_what_was_run(host: Host) -> None:
     host.run("echo out; echo err >&2; exit 3")
     host.run("printf '\\377\\376'")
-    first, second = host.backend.records()
+    first, second = (record.as_json() for record in host.backend.records())
     assert {key: first[key] for key in ("command", "exit_code", "stdout", "stderr")} == {
         "command": "echo out; echo err >&2; exit 3",
         "exit_code": 3,
@@ -63,7 +63,7 @@ def test_a_command_without_end_is_an_error_each_time_and_waited_for_once(host: H
         with pytest.raises(CommandTimeout):
             host.run("echo begun; sleep 60")
     (record,) = host.backend.records()
-    assert (record["stdout"], record["timed_out"]) == ("begun\n", True)
+    assert (record.stdout, record.timed_out) == (b"begun\n", True)
 
 
 def test_modules_of_testinfra_work(host: Host) -> None:

@@ -11,7 +11,8 @@ import yaml
 
 from harness import catalog
 from harness.components import MARK
-from harness.pytest_plugin import SUITES, rule_of
+from harness.pytest_plugin import rule_of
+from harness.suites import SUITES
 
 CONTENT = catalog.load()
 TELLING = "changed|pass|fail|verdict|holds|own|tighten|place|assign|swap|need_package|enable_unit|start_unit"

@@ -216,10 +216,12 @@ class PersistentShell:
                 return False
             if self._stream is None:
                 raise Gone
-            for name, data in self._stream.receive(left):
-                if not data:
-                    raise Gone
+            arrived = self._stream.receive(left)
+            for name, data in arrived:
                 running.frames[name].take(data)
+            # A shell that gives way closes one stream right behind its last mark on the other.
+            if not all(data for _, data in arrived) and not running.complete:
+                raise Gone
         return True
 
     def _settle(self, running: Running) -> None:
