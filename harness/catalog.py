@@ -262,7 +262,7 @@ def load(folder: Path = CONTENT, site: Path | None = None) -> Catalog:
                             hint="declare it under `parameters:` of the same file",
                             at=document.at("rules", index, "parameters"),
                         )
-    if problems := controls.unanswered(editions.values(), rules.values()):
+    if problems := controls.unanswered(editions.values(), [rule for rule in rules.values() if not rule.id.startswith(SITE)]):
         raise ContentError(problems[0], hint="change its `answer`, or the `controls` of the rules", at=Location(folder / "controls"))
     baselines = {path.stem: load_baseline(path, rules, parameters) for path in sorted((folder / "baselines").glob("*.yaml"))}
     return Catalog(

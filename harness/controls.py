@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 KEPT = "services_kept"
 """The parameter that leaves services running on purpose: then a rule passes without a look at how they are set up."""
 NOTHING = Title("", "")
+OWN = Title("사이트 규칙이 이 항목이 묻는 것을 모두 점검하는지 확인", "Is what the rules of the site folder check all that the item asks?")
+"""For a control that we leave out, and that a user's own rules name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,8 @@ def answers(
 
 def answered(one: Item, rules: Sequence[str], judged: Judged) -> ControlResult:
     """Answer one control."""
+    if one.answer is Answer.NOT_APPLICABLE and rules:
+        one = replace(one, answer=Answer.PARTLY, ask=OWN)
     status, reason = verdict(one, rules, judged)
     control = one.control
     return ControlResult(control.standard, control.edition, control.id, one.title, one.severity, one.answer, status, tuple(rules), reason)

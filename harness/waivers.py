@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,6 +26,24 @@ WARN_DAYS = 30
 CATEGORIES = ("risk-accepted", "compensating-control", "technical-limit", "false-positive", "in-progress")
 KEYS = ("rule", "target", "reason", "category", "owner", "approver", "ticket", "expires")
 EXAMPLE = f"{NAME} of `harness init` shows one"
+
+
+EXAMPLE_DAYS = 90
+
+
+def example(rule: str, today: date) -> str:
+    """Return a whole waivers file that waives one rule, to paste and fill in; it can be read as it is."""
+    return (
+        "waivers:\n"
+        f"  - rule: {rule}\n"
+        '    target: "*"                # a source, a baseline, a URI or a host: al2, "web-*"\n'
+        "    reason: Why it cannot pass, and what makes up for it.\n"
+        f"    category: risk-accepted    # {', '.join(CATEGORIES[1:])}\n"
+        "    owner: Who answers for the risk\n"
+        "    approver: Who approved it\n"
+        "    ticket: SEC-1234\n"
+        f"    expires: {today + timedelta(days=EXAMPLE_DAYS)}        # the last valid day, in Asia/Seoul\n"
+    )
 
 
 @dataclass(frozen=True, slots=True)
