@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from harness.errors import UsageError
 from harness.options import Config, Format, Output, Quiet, Var, VarFile, settings_from
+from publish.cli_rehearse import rehearse
 
 if TYPE_CHECKING:
     from harness.gate import Decision
@@ -30,7 +31,7 @@ export_app = typer.Typer(name="export", help="Write what is published for other 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (plan, publish, destroy, promote):
+    for command in (plan, publish, destroy, promote, rehearse):
         app.command()(command)
     app.add_typer(pipeline_app)
     app.add_typer(export_app)
@@ -110,7 +111,7 @@ def publish(
         sys.stdout.write(f"published  {what.stem}  documents {what.digest}\n")
 
 
-def refuse(decision: Decision) -> None:
+def refuse(decision: Decision) -> NoReturn:
     """Say why the gate is closed, and stop."""
     for reason in decision.reasons:
         where = f"{reason.target}: " if reason.target else ""

@@ -66,6 +66,8 @@ class Pipeline:
     clock: Callable[[], float] = time.monotonic
     seen: str = field(default="")
     """Token of the log that was shown so far."""
+    passed: list[tuple[str, float]] = field(default_factory=list)
+    """States of the image that is watched, each with the seconds that it took; the last one is not over."""
 
     @property
     def arn(self) -> str:
@@ -117,9 +119,12 @@ class Pipeline:
         began = entered
         while True:
             if image.status != state:
+                now = self.clock()
                 if state:
-                    say(f"{state} took {self.clock() - entered:.0f} s")
-                state, entered = image.status, self.clock()
+                    say(f"{state} took {now - entered:.0f} s")
+                    self.passed[-1] = (state, now - entered)
+                state, entered = image.status, now
+                self.passed.append((state, 0.0))
                 say(f"{image.version} {state}")
             for text in self.news(image):
                 line("stdout", text)

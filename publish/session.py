@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,16 +66,13 @@ def publication(
 def decide(settings: Settings, target: str | None, evidence: Path | None, now: datetime) -> Decision:
     """Ask the gate about one source: with the targets that the policy names, or else with this one alone."""
     from harness import gate, gathering, site
-    from harness.config.settings import Gate
 
-    publish = publish_block(settings)
-    source = settings.source(target or publish.source).name
-    block = settings.gate or Gate(line=publish.line)
-    narrowed = block.model_copy(update={"targets": tuple(dict.fromkeys((*block.targets, source)))})
-    settings = settings.model_copy(update={"gate": narrowed})
+    source = settings.source(target or publish_block(settings).source).name
+    named = settings.gate.targets if settings.gate else ()
+    policy = replace(gathering.policy(settings), targets=tuple(dict.fromkeys((*named, source))))
     folder = Path("evidence") if evidence is None else evidence
-    facts = gathering.facts(settings, site.content(settings), folder if evidence is not None or folder.exists() else None)
-    return gate.decide(gathering.policy(settings), facts, now)
+    there = folder if evidence is not None or folder.exists() else None
+    return gate.decide(policy, gathering.facts(settings, site.content(settings), there, policy.targets), now)
 
 
 def cloud_of(settings: Settings, endpoint: str | None) -> Cloud:

@@ -54,7 +54,7 @@ class Threaded:
     """Each image has a thread."""
 
     pause: Callable[[], None] = lambda: None
-    """Called between two states, so that people can watch them pass."""
+    """Called in each state that is not the last, so that people can watch them pass."""
     threads: list[threading.Thread] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -66,6 +66,7 @@ class Threaded:
         thread.start()
 
     def _walk(self, life: Iterator[None]) -> None:
+        self.pause()
         for _ in life:
             if self.closing.is_set():
                 return

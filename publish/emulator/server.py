@@ -7,6 +7,7 @@ boto3, `aws --endpoint-url` and `AWS_ENDPOINT_URL` can talk to it unchanged. Bel
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -61,7 +62,10 @@ class Endpoint:
         if not _is_loopback(self.host):
             raise UsageError(f"the emulator listens on loopback only, not on {self.host}", hint="use 127.0.0.1")
         self.gateway = Gateway(self.emulator, _moto() if self.others else None)
-        self.server = make_server(self.host, self.port, self.gateway, threaded=True, request_handler=_quiet())
+        # Bound here: werkzeug would end the process where the port is taken.
+        with socket.create_server((self.host, self.port)) as bound:
+            host, port = bound.getsockname()[:2]
+            self.server = make_server(host, port, self.gateway, threaded=True, request_handler=_quiet(), fd=bound.fileno())
         self.port = self.server.port
         if self.others:
             self.emulator.worlds = self._worlds()
@@ -192,6 +196,9 @@ def _is_loopback(host: str) -> bool:
 def _moto() -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    from publish.emulator import gaps
+
+    gaps.fill()
     application: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]] = DomainDispatcherApplication(create_backend_app)
     return application
 
