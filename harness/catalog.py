@@ -28,9 +28,6 @@ CONTENT = Path(__file__).resolve().parent.parent / "hardening"
 SITE = "site-"
 """How the ids of a user's own rules begin; the names of their parameters begin with `site_`."""
 SUBJECT = re.compile(r"[a-z]+")
-SWITCHED_OFF = "switched off by the configuration: "
-"""How the reason of a rule begins that a user has switched off."""
-
 RULE_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
 PARAMETER_NAME = re.compile(r"[a-z][a-z0-9_]{2,127}")
 """AWSTOE takes 3 to 128 characters; the rest keeps names valid as shell variables."""

@@ -7,16 +7,23 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, TextIO
 
-from harness.model import Answer, Run, Severity, Status, Verdict
+from harness.model import SWITCHED_OFF, Answer, Run, Severity, Status, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
     from rich.table import Table
 
 STYLE = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "bold magenta", Status.NOT_APPLICABLE: "dim", Status.WAIVED: "yellow"}
 
 
+ANSWERED = {
+    Answer.AUTOMATED: "automated",
+    Answer.PARTLY: "partly, a person decides",
+    Answer.NOT_APPLICABLE: "not applicable",
+}
+BAD = frozenset({Verdict.VULNERABLE, Verdict.ERROR})
 SAYS_NO_MORE = {Answer.PARTLY: Verdict.MANUAL, Answer.NOT_APPLICABLE: Verdict.NOT_APPLICABLE}
 
 
@@ -73,32 +80,44 @@ def show(run: Run, stream: TextIO | None = None) -> None:
                 console.print(Text(f"  reason    {result.reason}"))
             if result.fix:
                 console.print(Text(f"  fix       {result.fix}"))
-    for result in run.results:
-        if result.status is Status.WAIVED:
-            console.print(Text(f"\nWAIVED  {result.rule}  ({result.severity})  was {result.was}", style=STYLE[result.status]))
-            console.print(Text(f"  expected  {result.expected}\n  observed  {result.observed}\n  reason    {result.reason}"))
+    show_accepted(run, console)
     for line in control_lines(run):
         console.print(Text(line))
     counts = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in run.counts().items() if number)
     console.print(Text(f"\n{len(run.results)} rules: {counts}"))
 
 
+def show_accepted(run: Run, console: Console) -> None:
+    """Print what does not count as a finding because somebody said so: waivers, and rules that are switched off."""
+    from rich.text import Text
+
+    for result in run.results:
+        if result.status is Status.WAIVED:
+            console.print(Text(f"\nWAIVED  {result.rule}  ({result.severity})  was {result.was}", style=STYLE[result.status]))
+            console.print(Text(f"  expected  {result.expected}\n  observed  {result.observed}\n  reason    {result.reason}"))
+    for result in run.results:
+        if result.status is Status.NOT_APPLICABLE and result.reason.startswith(SWITCHED_OFF):
+            console.print(Text(f"\nOFF  {result.rule}  ({result.severity})  {result.title.en}", style=STYLE[Status.WAIVED]))
+            console.print(Text(f"  reason    {result.reason}"))
+
+
 def control_lines(run: Run) -> list[str]:
-    """Tell in one line per edition how its controls are answered, and what the run says of them."""
+    """Tell in one line per edition how its controls are answered, and what the run says of them; what is bad is named."""
     lines = []
     for edition in dict.fromkeys(f"{control.standard} {control.edition}" for control in run.controls):
         mine = [control for control in run.controls if f"{control.standard} {control.edition}" == edition]
         parts = []
-        for answer, called in (
-            (Answer.AUTOMATED, "automated"),
-            (Answer.PARTLY, "partly, a person decides"),
-            (Answer.NOT_APPLICABLE, "not applicable"),
-        ):
-            statuses = Counter(control.status for control in mine if control.answer is answer)
+        for answer, called in ANSWERED.items():
+            of_it = [control for control in mine if control.answer is answer]
+            statuses = Counter(control.status for control in of_it)
+            told = []
+            for status in (status for status in Verdict if statuses[status]):
+                ids = "".join(f" {control.id}" for control in of_it if control.status is status) if status in BAD else ""
+                told.append(f"{statuses[status]} {status.replace('_', ' ')}{f':{ids}' if ids else ''}")
             # A status that says no more than the answer does is not repeated.
-            told = ", ".join(f"{statuses[status]} {status.replace('_', ' ')}" for status in Verdict if statuses[status])
             same = set(statuses) <= {SAYS_NO_MORE.get(answer)}
-            parts.append(f"{statuses.total()} {called}{'' if same else f' ({told})'}")
+            more = "" if same else f" ({', '.join(told)})"
+            parts.append(f"{len(of_it)} {called}{more}")
         lines.append(f"{edition}: {len(mine)} items: {'; '.join(parts)}")
     return [f"\n{lines[0]}", *lines[1:]] if lines else []
 

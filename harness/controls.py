@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from harness.catalog import Baseline, Catalog
     from harness.locatedyaml import Located
-    from harness.model import Result, Rule
+    from harness.model import Result, Rule, Run
 
 KEPT = "services_kept"
 """The parameter that leaves services running on purpose: then a rule passes without a look at how they are set up."""
@@ -181,21 +182,19 @@ class Judged:
     results: Mapping[str, Result]
     excluded: Mapping[str, str]
     """Rules that the baseline leaves out, with the reason."""
+    off: frozenset[str]
+    """Those of them that a user has switched off."""
     kept: frozenset[str]
     """Units that `services_kept` leaves running."""
 
 
-def answers(
-    editions: Iterable[Edition],
-    rules: Mapping[str, Rule],
-    results: Sequence[Result],
-    excluded: Mapping[str, str],
-    parameters: Mapping[str, str],
-) -> tuple[ControlResult, ...]:
-    """Say of every control what the results of a run say."""
-    judged = Judged({result.rule: result for result in results}, excluded, frozenset(parameters.get(KEPT, "").replace(",", " ").split()))
-    named = by_control(rules.values())
-    return tuple(answered(one, named.get(one.control, []), judged) for each in editions for one in each.items.values())
+def onto(run: Run, content: Catalog, baseline: Baseline) -> Run:
+    """Return a run with what its results say of every control that counts; the last step, since a waiver is part of the answer."""
+    kept = frozenset(run.parameters.get(KEPT, "").replace(",", " ").split())
+    judged = Judged({result.rule: result for result in run.results}, baseline.excluded, baseline.off, kept)
+    rules = by_control(content.rules.values())
+    items = [one for key in content.counting(baseline) for one in content.editions[key].items.values()]
+    return replace(run, controls=tuple(answered(one, rules.get(one.control, []), judged) for one in items))
 
 
 def answered(one: Item, rules: Sequence[str], judged: Judged) -> ControlResult:
@@ -213,36 +212,39 @@ def verdict(one: Item, rules: Sequence[str], judged: Judged) -> tuple[Verdict, T
     for status, bad in ((Verdict.VULNERABLE, Status.FAIL), (Verdict.ERROR, Status.ERROR)):
         if found := [result for result in there if bad in {result.status, result.was}]:
             return status, named(found)
+    if question := chosen_by_the_user(one, rules, judged):
+        return Verdict.MANUAL, question
+    match one.answer:
+        case Answer.NOT_APPLICABLE:
+            return Verdict.NOT_APPLICABLE, one.reason
+        case Answer.PARTLY:
+            return Verdict.MANUAL, one.ask
+        case Answer.AUTOMATED:
+            return decided(rules, there, judged)
+
+
+def chosen_by_the_user(one: Item, rules: Sequence[str], judged: Judged) -> Title | None:
+    """Return what a person must answer for because the configuration says so: a rule switched off, a service kept running."""
+    if off := ", ".join(rule for rule in rules if rule in judged.off):
+        return Title(f"설정에서 제외한 규칙({off})의 사유와 승인을 확인", f"switched off by the configuration: {off}; who approved it?")
     if kept := ", ".join(unit for unit in one.kept if unit in judged.kept):
-        return Verdict.MANUAL, Title(
-            f"{KEPT}에 따라 운영하는 서비스({kept})의 설정을 확인", f"{KEPT} keeps {kept}: is it set up as the item asks?"
-        )
-    if one.answer is Answer.NOT_APPLICABLE:
-        return Verdict.NOT_APPLICABLE, one.reason
-    if one.answer is Answer.PARTLY:
-        return Verdict.MANUAL, one.ask
-    unjudged = [rule for rule in rules if rule not in judged.results]
-    if unjudged:
-        return Verdict.MANUAL, Title("일부 규칙만 점검함", f"{len(unjudged)} of its rules were not judged in this run")
-    if all(result.status is Status.NOT_APPLICABLE for result in there):
-        reasons = "; ".join(dict.fromkeys(result.reason for result in there))
-        if all(result.rule in judged.excluded for result in there):
-            return Verdict.NOT_APPLICABLE, Title(reasons, reasons)
-        return Verdict.MANUAL, Title(f"이 대상에서는 점검할 수 없음: {reasons}", f"cannot be judged on this target: {reasons}")
-    return Verdict.GOOD, NOTHING
+        return Title(f"{KEPT}에 따라 운영하는 서비스({kept})의 설정을 확인", f"{KEPT} keeps {kept}: is it set up as the item asks?")
+    return None
+
+
+def decided(rules: Sequence[str], there: Sequence[Result], judged: Judged) -> tuple[Verdict, Title]:
+    """Decide by rules none of which is bad: good only where every one has a result, and one at least was judged."""
+    if unjudged := len(rules) - len(there):
+        return Verdict.MANUAL, Title("일부 규칙만 점검함", f"{unjudged} of its rules were not judged in this run")
+    if not all(result.status is Status.NOT_APPLICABLE for result in there):
+        return Verdict.GOOD, NOTHING
+    reasons = "; ".join(dict.fromkeys(result.reason for result in there))
+    if all(result.rule in judged.excluded for result in there):
+        return Verdict.NOT_APPLICABLE, Title(reasons, reasons)
+    return Verdict.MANUAL, Title(f"이 대상에서는 점검할 수 없음: {reasons}", f"cannot be judged on this target: {reasons}")
 
 
 def named(results: Sequence[Result]) -> Title:
     """Name the rules that decided; an accepted one says so."""
     text = ", ".join(f"{result.rule}{' (waived)' if result.status is Status.WAIVED else ''}" for result in results)
     return Title(text, text)
-
-
-def summary(results: Iterable[ControlResult]) -> dict[str, dict[str, int]]:
-    """Count a run's controls per edition: how they are answered, and what came of it; what does not occur is left out."""
-    counted: dict[str, dict[str, int]] = {}
-    for one in results:
-        numbers = counted.setdefault(f"{one.standard} {one.edition}", {"controls": 0})
-        for word in ("controls", f"answer:{one.answer}", f"{one.answer}:{one.status}"):
-            numbers[word] = numbers.get(word, 0) + 1
-    return counted

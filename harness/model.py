@@ -35,6 +35,10 @@ class Status(StrEnum):
         return min(statuses, key=order.index)
 
 
+SWITCHED_OFF = "switched off by the configuration: "
+"""How the reason of a `not_applicable` begins whose rule a user has switched off."""
+
+
 class Answer(StrEnum):
     """How a control is answered: by rules alone, by rules and a person, or not on an image at all."""
 

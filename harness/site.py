@@ -17,6 +17,8 @@ from harness import catalog, evidence, locatedyaml
 from harness.components import MARK
 from harness.config.suggestions import did_you_mean
 from harness.errors import ConfigError, ContentError, Location
+from harness.model import SWITCHED_OFF
+from harness.suites import SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from harness.catalog import Baseline, Catalog
     from harness.config.settings import Choice, Settings
 
-SUITES = catalog.CONTENT.parent / "verify"
-"""The suites that come with harness."""
 FOLDERS = frozenset({"rules", "scripts", "files", "components", "verify"})
 MADE = re.compile(r"\.|__pycache__$")
 """Names that nobody wrote by hand."""
@@ -64,7 +64,7 @@ def apply(loaded: Catalog, settings: Settings, choice: Choice) -> Baseline:
         if one.rule in baseline.excluded:
             hint = f"remove the block; the reason there: {baseline.excluded[one.rule]}"
             raise ConfigError(f"{baseline.name} leaves {one.rule} out already", hint=hint, at=settings.at(one))
-    off = {one.rule: catalog.SWITCHED_OFF + " ".join(one.reason.split()) for one in choice.off}
+    off = {one.rule: SWITCHED_OFF + " ".join(one.reason.split()) for one in choice.off}
     return replace(
         baseline,
         excluded=MappingProxyType({**baseline.excluded, **off}),

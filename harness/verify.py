@@ -85,7 +85,7 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
             kept.failure("interrupted", None)
             raise
         run, warnings = waivers.onto(run, accepted)
-        run = answered(run, content, place.baseline)
+        run = controls.onto(run, content, place.baseline)
         for warning in warnings:
             say(f"warning: {warning}")
         kept.run(run)
@@ -125,7 +125,7 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
     plan = audit.Plan(content, place.baseline.name, overrides_of(build), tuple(rules) if options.rules else ())
     host.backend.prepare(audit.FIRST)
     with suppress(ContentError):  # pytest says it better
-        host.backend.prepare(plan.first)
+        host.backend.prepare(plan.first(place.target.environment))
     say(f"judging {len(rules)} rules")
     try:
         judging = pytest_plugin.judge(place.target, host, scope, values, (suites.SUITES, *content.suites), known=content.rules)
@@ -149,12 +149,6 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
         results=results(scope, judging.outcomes),
         digests=judges,
     )
-
-
-def answered(run: Run, content: Catalog, baseline: Baseline) -> Run:
-    """Return a run with what its results say of every control; the last step, since a waiver is part of the answer."""
-    editions = [content.editions[key] for key in content.counting(baseline)]
-    return replace(run, controls=controls.answers(editions, content.rules, run.results, baseline.excluded, run.parameters))
 
 
 @contextmanager
