@@ -121,8 +121,9 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    # Much of the time is waiting for containers; more than four workers would wait for the engine's locks instead. A file stays whole.
-    session.run("pytest", "--ignore=tests/integration", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+    # Most of the time is waiting for containers: four workers help two processors too; more would wait for the engine's locks.
+    # A file stays whole.
+    session.run("pytest", "--ignore=tests/integration", "--numprocesses=4", "--dist=loadfile")
     # These start whole processes of harness and look at what they leave in the engine: two at a time would sweep away each other's.
     session.run("pytest", "tests/integration")
 
