@@ -175,7 +175,7 @@ def discard(engine: Engine, ids: list[str], seconds: float = REMOVAL_SECONDS) ->
         return False
 
 
-_watched: dict[str, Engine] = {}
+_watched: dict[str, Callable[[], object]] = {}
 _hooked = False
 
 
@@ -185,8 +185,13 @@ def watch(engine: Engine, run: str) -> None:
     A signal becomes Terminated in the main thread, so that every `with` on the way closes what it opened. A handler that
     the program set itself stays. What is still watched when the interpreter ends is removed then.
     """
+    watch_removal(run, lambda: remove(engine, run))
+
+
+def watch_removal(run: str, removal: Callable[[], object]) -> None:
+    """Do the same for anything else that a run makes: `removal` takes it away, at once and whatever its state."""
     global _hooked  # noqa: PLW0603 - the hooks belong to the process, as the signals do
-    _watched[run] = engine
+    _watched[run] = removal
     if _hooked:
         return
     _hooked = True
@@ -198,7 +203,7 @@ def watch(engine: Engine, run: str) -> None:
 
 
 def unwatch(run: str) -> None:
-    """Say that the containers of a run are gone, or are to stay."""
+    """Say that what a run made is gone, or is to stay."""
     _watched.pop(run, None)
 
 
@@ -208,6 +213,6 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 
 
 def _remove_all() -> None:
-    for run, engine in list(_watched.items()):
-        remove(engine, run)
+    for run, removal in list(_watched.items()):
+        removal()
         unwatch(run)

@@ -1,0 +1,114 @@
+"""What a guest is made of, as data: the machine that qemu emulates, what boots it, and the command line that says so."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROGRAM = "qemu-system-x86_64"
+ARGUMENTS = "console=ttyS0 root=/dev/vda rw net.ifnames=0 quiet loglevel=4 tsc=reliable no_timer_check"
+"""The kernel's. Nothing here masks a unit, and no mitigation is switched off; the last two say that an emulated clock is to be trusted."""
+CONSOLE, MONITOR = "console.log", "qmp.sock"
+SHELLS = (("shell0.out", "shell0.err"), ("shell1.out", "shell1.err"))
+"""Sockets of the second channel: two shells, since a command that hangs is killed through another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """How qemu runs the guest's code here."""
+
+    name: str
+    """`kvm` or `tcg`."""
+    why: str
+
+    @property
+    def options(self) -> list[str]:
+        """The options of qemu; a plain processor model is the quickest to emulate."""
+        if self.name == "kvm":
+            return ["-accel", "kvm", "-cpu", "host"]
+        return ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One guest. File names are relative to its folder, so that the folder may lie anywhere."""
+
+    accelerator: str
+    disk: str = "overlay.qcow2"
+    kernel: str | None = None
+    """None: the disk has a boot loader of its own, and the firmware starts it."""
+    initrd: str = "initrd"
+    arguments: str = ARGUMENTS
+    seed: str | None = None
+    """A NoCloud seed for cloud-init."""
+    shells: bool = True
+    """Whether the guest has attendants on its virtio-serial ports."""
+    memory: int = 768
+    """MiB."""
+    cpus: int = 2
+
+    def command(self, name: str, *, snapshot: str | None = None) -> list[str]:
+        """Return qemu's command line, to be run in the guest's folder; the host's SSH port is of its own choice."""
+        boot = ["-kernel", self.kernel, "-initrd", self.initrd, "-append", self.arguments] if self.kernel else []
+        return [
+            PROGRAM,
+            *("-name", name, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+            *("-M", "q35,usb=off,sata=off,smbus=off,vmport=off"),
+            *Accelerator(self.accelerator, "").options,
+            *("-smp", str(self.cpus), "-m", str(self.memory)),
+            *boot,
+            *drive("d0", self.disk, "qcow2", "cache=unsafe"),
+            *(drive("s0", self.seed, "raw", "readonly=on") if self.seed else ()),
+            *("-netdev", "user,id=n0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22", "-device", "virtio-net-pci,netdev=n0,romfile="),
+            *("-device", "virtio-rng-pci"),
+            *("-chardev", f"file,id=console,path={CONSOLE},append=on", "-serial", "chardev:console"),
+            *(ports() if self.shells else ()),
+            *("-qmp", f"unix:{MONITOR},server=on,wait=off"),
+            *(("-loadvm", snapshot) if snapshot else ()),
+        ]
+
+
+def drive(name: str, path: str, form: str, options: str) -> list[str]:
+    """Return the options of one disk."""
+    return ["-drive", f"file={path},format={form},if=none,id={name},{options}", "-device", f"virtio-blk-pci,drive={name}"]
+
+
+def ports() -> list[str]:
+    """Return the options of the second channel."""
+    options = ["-device", "virtio-serial-pci,max_ports=8"]
+    for number, name in enumerate((name for pair in SHELLS for name in pair), start=1):
+        options += ["-chardev", f"socket,id=p{number},path={name}.sock,server=on,wait=off"]
+        options += ["-device", f"virtserialport,nr={number},chardev=p{number},name={name}"]
+    return options
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What guest.json remembers, so that another process can take the guest up again."""
+
+    name: str
+    machine: Machine
+    user: str = ""
+    """Who is let in by the key beside it; empty: nobody."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Whose it is, as of a container of a run."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the evidence must say: kernel, accelerator, what was injected."""
+    pid: int = 0
+    """qemu's; 0 while it is off."""
+    started: str = ""
+    """When that process started, since process ids are used again."""
+    snapshot: str = ""
+    """Name of the newest snapshot; empty: none."""
+
+    def as_data(self) -> dict[str, Any]:
+        """Turn it into plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Record:
+        """Read it back. Raises TypeError or KeyError for what is none."""
+        return cls(**{**data, "machine": Machine(**data["machine"])})

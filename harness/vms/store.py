@@ -1,0 +1,134 @@
+"""Where guests live, a folder each below the cache folder: made from a container, found again, swept up after a crash."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness import leftovers
+from harness.engine_trial import cache_folder
+from harness.errors import TargetError, UsageError
+from harness.images.cache import Cache
+from harness.vms import disk, initrd, kernel, probe, tools
+from harness.vms.guest import RECORD, Guest
+from harness.vms.machine import ARGUMENTS, Machine, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.engine import Engine
+
+USER = "ec2-user"
+
+
+def folder() -> Path:
+    """Return the folder of all guests."""
+    return cache_folder() / "vms"
+
+
+def guests() -> list[Guest]:
+    """List the guests that are there, kept ones and those of runs going on."""
+    return [Guest.load(path) for path in sorted(folder().glob("*")) if (path / RECORD).is_file()]
+
+
+def find(name: str) -> Guest:
+    """Return a guest by its name. Raises TargetError when there is none."""
+    if name not in {guest.name for guest in guests()}:
+        raise TargetError(
+            f"there is no virtual machine {name}", hint="`harness vm list` lists them; `harness verify --vm --keep` leaves one"
+        )
+    return Guest.load(folder() / name)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key pair of one guest."""
+
+    private: bytes
+    """PEM, as OpenSSH writes it."""
+    public: str
+    """One line, as in authorized_keys."""
+
+
+def new_key(comment: str) -> Key:
+    """Make a key pair."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    pair = Ed25519PrivateKey.generate()
+    public = pair.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return Key(pair.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), f"{public} {comment}")
+
+
+def of_container(engine: Engine, container: str, say: Callable[[str], None], *, name: str | None = None, keep: bool = False) -> Guest:
+    """Make a guest from the root file system of a container, ready to be started; the container stays as it is.
+
+    Raises TargetError when this machine cannot, ImageError when no kernel can be had; then nothing is left behind.
+    """
+    sweep(say)
+    tools.require(*tools.PACKAGES)
+    boots = kernel.ensure(Cache(), say)
+    accelerator = probe.accelerator(boots, say)
+    place = made(name or f"harness-{secrets.token_hex(4)}")
+    guest = Guest(place, Record(place.name, Machine(accelerator.name), labels=leftovers.labels(place.name, keep=keep)))
+    leftovers.watch_removal(guest.name, guest.remove)
+    try:
+        guest.save()  # first of all, so that a crash leaves nothing that nobody owns
+        key = new_key(f"harness-{place.name}")
+        private = place / "key"
+        private.touch(mode=0o600)
+        private.write_bytes(key.private)
+        system = disk.from_container(engine, container, boots, disk.Admitted(USER, key.public), place)
+        disk.overlay(system.path, place / "overlay.qcow2")
+        (place / "initrd").write_bytes(initrd.build(boots))
+        facts = {
+            "engine": "qemu",
+            "accelerator": accelerator.name,
+            "accelerator_why": accelerator.why,
+            "boots": f"{boots.package}, started directly",
+            "kernel_arguments": ARGUMENTS,
+            "injected": "; ".join((*system.injected, *initrd.INJECTED)),
+        }
+        machine = Machine(accelerator.name, kernel=str(boots.image), initrd="initrd")
+        guest.record = Record(place.name, machine, user=system.admitted, labels=guest.record.labels, facts=facts)
+        guest.save()
+    except BaseException:
+        guest.remove()
+        leftovers.unwatch(guest.name)
+        raise
+    return guest
+
+
+def made(name: str) -> Path:
+    """Make the folder of a new guest, for the owner's eyes only. Raises UsageError when there is one of that name."""
+    place = folder() / name
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.mkdir(mode=0o700)
+    except FileExistsError:
+        raise UsageError(f"there is a virtual machine {name} already", hint=f"`harness vm remove {name}`") from None
+    except OSError as error:
+        raise TargetError(f"{place} cannot be made: {error.strerror}", hint="point XDG_CACHE_HOME at a folder of yours") from None
+    return place
+
+
+def left(guest: Guest) -> leftovers.Leftover:
+    """Return whose a guest is, in the words that containers have."""
+    return leftovers.Leftover(id=str(guest.folder), name=guest.name, running=guest.running(), labels=guest.record.labels)
+
+
+def sweep(say: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Remove what crashed runs left behind, and return the names. Never one of a living process, never one that is kept."""
+    removed = []
+    for guest in guests():
+        one = left(guest)
+        if one.kept or one.owner() is not leftovers.Owner.GONE:
+            continue
+        if guest.remove():
+            say(f"removed virtual machine {guest.name}: an earlier run (process {one.labels.get(f'{leftovers.LABEL}.pid')}) left it behind")
+            removed.append(guest.name)
+        else:
+            say(f"{guest.name}: left by an earlier run, cannot be removed; try `harness vm remove {guest.name}`")
+    return removed
