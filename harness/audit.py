@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from harness import __version__, evidence, learned, redaction, site, suites
+from harness import __version__, controls, evidence, learned, redaction, site, suites
 from harness.batch import batch
 from harness.capture import Answer, Capture, totals
 from harness.errors import TargetError, UsageError
@@ -55,6 +55,8 @@ class Plan:
     rules: tuple[str, ...] = ()
     """Judge only these; none means all."""
 
+    _first: dict[Environment, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+
     @property
     def folders(self) -> tuple[Path, ...]:
         """Return the folders of the suites: ours, and a user's."""
@@ -67,24 +69,32 @@ class Plan:
         return tuple(check for check in suites.load(self.folders, self.content.rules) if not chosen or check.rule in chosen)
 
     @cached_property
+    def suites_digest(self) -> str:
+        """Return a digest of the suites' texts."""
+        return suites.digest(self.folders)
+
+    @cached_property
     def baselines(self) -> tuple[Baseline, ...]:
         """Return those that a host may turn out to need."""
         return (self.content.baseline(self.baseline),) if self.baseline else tuple(self.content.baselines.values())
 
-    @cached_property
-    def first(self) -> tuple[str, ...]:
+    def first(self, environment: Environment) -> tuple[str, ...]:
         """Return what a host is asked first: everything that earlier hosts were asked, or that can be foreseen."""
-        commands = dict.fromkeys(FIRST)
-        for baseline in self.baselines:
-            commands |= dict.fromkeys(learned.recall(self.key(baseline)) or self.foreseen(baseline))
-        return tuple(commands)
+        if environment not in self._first:
+            commands = dict.fromkeys(FIRST)
+            for baseline in self.baselines:
+                known = learned.recall(self.key(baseline, environment))
+                commands |= dict.fromkeys(known or self.foreseen(baseline, environment))
+            self._first[environment] = tuple(commands)
+        return self._first[environment]
 
-    def key(self, baseline: Baseline) -> str:
+    def key(self, baseline: Baseline, environment: Environment) -> str:
         """Name what the questions depend on: the suites, the rules that are judged, the system and the values."""
         values = self.content.values(baseline, self.overrides)
         return learned.key(
             __version__,
-            suites.digest(self.folders),
+            environment.value,
+            self.suites_digest,
             *self.rules,
             baseline.name,
             baseline.os_id,
@@ -92,9 +102,9 @@ class Plan:
             *map(str, values.items()),
         )
 
-    def foreseen(self, baseline: Baseline) -> Iterable[str]:
+    def foreseen(self, baseline: Baseline, environment: Environment) -> Iterable[str]:
         """Return what the checks would ask a host on which nothing is installed."""
-        replay, _ = judged(self, baseline, Environment.HOST, {}, self.checks, note=True)
+        replay, _ = judged(self, baseline, environment, {}, self.checks, note=True)
         return replay.missing
 
     def scope(self, baseline: Baseline, environment: Environment) -> Scope:
@@ -151,7 +161,7 @@ class Dialogue:
 
     def _wanted(self) -> Iterable[str]:
         if self.rounds == 0:
-            return self.plan.first
+            return self.plan.first(self.environment)
         if SYSTEM not in self.known or USER not in self.known:
             return [text for text in FIRST if text not in self.known]
         return self._judge()
@@ -216,7 +226,7 @@ class Dialogue:
         """Return the verdict, after the last batch."""
         if self._baseline is None or len(self._outcomes) < len(self.plan.checks):
             return evaluated(self.capture(), self.plan)
-        learned.remember(self.plan.key(self._baseline), self.known)
+        learned.remember(self.plan.key(self._baseline, self.environment), self.known)
         return told(self.plan, self._baseline, self.capture(), [self._outcomes[index] for index in sorted(self._outcomes)])
 
 
@@ -267,7 +277,7 @@ def judged(  # noqa: PLR0913 - the parts of one pass
 
 def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Outcome]) -> Run:
     """Make the run."""
-    return Run(
+    run = Run(
         id=evidence.run_id(baseline.name, capture.started),
         started=capture.started,
         finished=capture.finished,
@@ -280,6 +290,7 @@ def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Ou
         results=results(plan.scope(baseline, capture.environment), outcomes),
         digests=site.digests(plan.content, baseline),
     )
+    return controls.onto(run, plan.content, baseline)
 
 
 def evaluated(capture: Capture, plan: Plan) -> Run:

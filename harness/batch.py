@@ -97,10 +97,20 @@ def batch(commands: Sequence[str], *, together: bool = True, limit: float = LIMI
     token = f"mark{secrets.token_hex(16)}"
     groups, rest = grouping.grouped(commands, token) if together else ([], list(commands))
     texts = [*(group.text for group in groups), *rest]
-    calls = "".join(f"__harness_ask {number} {shlex.quote(text)}\n" for number, text in enumerate(texts))
+    calls = "".join(f"__harness_ask {number} {shlex.quote(replacing(text))}\n" for number, text in enumerate(texts))
     program = shlex.quote(redaction.program(token))
     text = (HEAD + calls + TAIL).replace("@SED@", program).replace("@TOKEN@", token).replace("@LIMIT@", f"{limit:g}")
     return Batch(text, min(WHOLE, limit * len(texts) + 30), tuple(commands), token, tuple(groups), tuple(rest))
+
+
+PROGRAMS = "auditctl|awk|cat|chronyc|date|env|find|getent|grep|id|last|lastb|logrotate|ps|readlink|rpm|ss|sshd|stat|systemctl|uname|visudo"
+ALONE = re.compile(rf"(?:{PROGRAMS}) (?:'[^']*'|\"[^\"$`\\]*\"|\\.|2>/dev/null|2>&1|</dev/null|[^'\"\\;&|<>()\n])*")
+"""One program with its arguments, and nothing that only a shell could do."""
+
+
+def replacing(text: str) -> str:
+    """Let a single program take the place of its subshell, which saves the host a process."""
+    return f"exec {text}" if ALONE.fullmatch(text) else text
 
 
 @dataclass(slots=True)

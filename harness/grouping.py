@@ -139,12 +139,13 @@ def kernel(members: Mapping[str, tuple[str, ...]]) -> Group:
 
     def answers(parts: Parts) -> Answers:
         absent, _, lines = parts[1].partition(b"\0")
-        gone = set(absent.decode().split())
+        gone = set(absent.decode("utf-8", "replace").split())
         said: dict[str, bytes] = {}
         for line in lines.splitlines(keepends=True):
-            name, zero, value = line.partition(b"\0")
+            file, zero, value = line.partition(b"\0")
             if zero:
-                said[name.decode("utf-8", "replace")] = said.get(name.decode("utf-8", "replace"), b"") + value
+                key = file.decode("utf-8", "replace")
+                said[key] = said.get(key, b"") + value
         for command, (name,) in members.items():
             if name in gone:
                 yield command, (MISSING, b"", b"")

@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -23,14 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AS_NOBODY",
+    "REMEMBERED",
     "CannotTell",
+    "Found",
     "Host",
     "Parameters",
     "PathFacts",
     "Unexpected",
     "Unit",
     "ask",
+    "database",
     "expect",
+    "facts_of",
     "has_package",
     "key_values",
     "packages",
@@ -44,10 +50,15 @@ __all__ = [
     "unit",
     "units",
     "verify_only",
+    "walk",
+    "yaml_of",
 ]
 
 Host: TypeAlias = Any
 """testinfra's `Host`; testinfra ships no types, so it is named once here."""
+
+REMEMBERED = 512
+"""Answers whose reading is remembered: many checks ask the same of one host, and many hosts of a fleet answer the same."""
 
 rule = pytest.mark.rule
 """`@rule("ssh-root-login")`: which rule a test judges. Mandatory in verify/."""
@@ -198,9 +209,14 @@ def texts(host: Host, patterns: str) -> Mapping[str, str]:
 
     Missing files are left out. A check passes a constant: nothing is quoted.
     """
-    text = ask(host, patterns.join(grouping.TEXTS))
-    found = (part.partition("\n") for part in text.split("\x1e")[1:])
-    return {name: body for name, _, body in found}
+    return texts_of(ask(host, patterns.join(grouping.TEXTS)))
+
+
+@lru_cache(REMEMBERED)
+def texts_of(answer: str) -> Mapping[str, str]:
+    """Take the answer of `texts` apart."""
+    found = (part.partition("\n") for part in answer.split("\x1e")[1:])
+    return MappingProxyType({name: body for name, _, body in found})
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +256,17 @@ def paths(host: Host, patterns: str) -> Mapping[str, PathFacts]:
 
     What does not exist is left out. A check passes a constant: nothing is quoted.
     """
-    text = ask(host, patterns.join(grouping.PATHS))
+    return facts_of(ask(host, patterns.join(grouping.PATHS)))
+
+
+@lru_cache(REMEMBERED)
+def facts_of(answer: str) -> Mapping[str, PathFacts]:
+    """Read lines of `stat -c '%a|%U|%G|%F|%n'`."""
     found: dict[str, PathFacts] = {}
-    for line in text.splitlines():
+    for line in answer.splitlines():
         mode, owner, group, kind, name = line.split("|", 4)
         found[name] = PathFacts(kind=kind, mode=int(mode, 8), owner=owner, group=group)
-    return found
+    return MappingProxyType(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,21 +290,27 @@ class Unit:
 
 def unit(host: Host, name: str) -> Unit:
     """Ask systemd for a unit. Raises CannotTell where systemd does not answer."""
-    text = ask(host, f"{grouping.UNIT}%s", name)
-    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return Unit(load=values["LoadState"], active=values["ActiveState"], file=values["UnitFileState"])
+    return units(host, (name,))[name]
 
 
 def units(host: Host, names: Sequence[str]) -> Mapping[str, Unit]:
     """Ask systemd for many units at once. Raises CannotTell where systemd does not answer for each of them."""
     text = ask(host, grouping.UNIT + " ".join(["%s"] * len(names)), *names)
-    blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")]
+    return units_of(text, tuple(names))
+
+
+@lru_cache(REMEMBERED)
+def units_of(answer: str, names: tuple[str, ...]) -> Mapping[str, Unit]:
+    """Read what `systemctl show` says of units."""
+    blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in answer.split("\n\n")]
     if len(blocks) != len(names):
         raise CannotTell(f"systemctl answered for {len(blocks)} of {len(names)} units")
-    return {
-        name: Unit(load=each["LoadState"], active=each["ActiveState"], file=each["UnitFileState"])
-        for name, each in zip(names, blocks, strict=True)
-    }
+    return MappingProxyType(
+        {
+            name: Unit(load=each["LoadState"], active=each["ActiveState"], file=each["UnitFileState"])
+            for name, each in zip(names, blocks, strict=True)
+        }
+    )
 
 
 def sysctl(host: Host, key: str) -> str | None:
@@ -298,10 +325,16 @@ AS_NOBODY = 'set --; [ "${EUID:-1}" != 0 ] || set -- setpriv --reuid=65534 --reg
 
 def packages(host: Host) -> frozenset[str]:
     """Return the names in the rpm database. Raises CannotTell when it cannot be read, or is empty."""
-    names = frozenset(ask(host, AS_NOBODY + r"rpm -qa --qf '%{NAME}\n'").splitlines())
+    names = names_of(ask(host, AS_NOBODY + r"rpm -qa --qf '%{NAME}\n'"))
     if not names:
         raise CannotTell("the rpm database holds no package")
     return names
+
+
+@lru_cache(REMEMBERED)
+def names_of(answer: str) -> frozenset[str]:
+    """Read a list, a name on each line."""
+    return frozenset(answer.splitlines())
 
 
 def has_package(host: Host, name: str) -> bool:
@@ -311,14 +344,101 @@ def has_package(host: Host, name: str) -> bool:
 
 def sshd(host: Host, user: str = "ec2-user") -> Mapping[str, str]:
     """Return sshd's effective configuration for a log-in of `user`: lower-case keyword to value, lists joined by a blank."""
-    text = ask(host, "sshd -T -C %s", f"user={user},host=client.example,addr=10.0.0.1,laddr=10.0.0.2,lport=22")
+    return sshd_of(ask(host, "sshd -T -C %s", f"user={user},host=client.example,addr=10.0.0.1,laddr=10.0.0.2,lport=22"))
+
+
+@lru_cache(REMEMBERED)
+def sshd_of(answer: str) -> Mapping[str, str]:
+    """Read what `sshd -T` says."""
     values: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in answer.splitlines():
         keyword, _, value = line.partition(" ")
         values[keyword] = f"{values[keyword]} {value}" if keyword in values else value
-    return values
+    return MappingProxyType(values)
 
 
+KIND = r"""function kind(p) {
+  if (p == "" || p == "x") return p
+  if (match(p, /^[!*]+/)) return substr(p, 1, RLENGTH) kind(substr(p, RLENGTH + 1))
+  if (match(p, /^\$[0-9a-z]+\$(rounds=[0-9]+\$)?/)) return substr(p, 1, RLENGTH) "[redacted password-hash]"
+  return "[redacted password-hash]"
+}
+BEGIN { FS = OFS = ":" } NF > 1 { $2 = kind($2) } { print }"""
+"""For awk: a password field is turned into its kind, on the host: locked, empty, in shadow, or the algorithm of the hash."""
+
+
+def database(host: Host, name: str) -> list[list[str]] | None:
+    """Return the fields of the lines of passwd, shadow, group or gshadow, without any hash; None when there is no such file.
+
+    Of a hash, the algorithm and the rounds stay: `$6$rounds=656000$[redacted password-hash]`; of a locked one also the mark before it.
+    Raises CannotTell when the file is there and cannot be read.
+    """
+    result = host.run("if [ -e %s ]; then awk %s %s; else exit 66; fi", name, KIND, name)
+    if result.rc == grouping.MISSING:
+        return None
+    if result.rc != 0:
+        raise CannotTell(f"{name} cannot be read: {result.stderr.strip()[:300]}")
+    return [line.split(":") for line in result.stdout.splitlines() if line.strip()]
+
+
+WALK = r"""u=$(awk -F: '$3 ~ /^[0-9]+$/ { printf "%s-uid %s", s, $3; s = " -o " }' /etc/passwd)
+g=$(awk -F: '$3 ~ /^[0-9]+$/ { printf "%s-gid %s", s, $3; s = " -o " }' /etc/group)
+exec find / $(awk '$3 ~ /^(xfs|ext[234]|btrfs)$/ && $2 != "/" {print $2}' /proc/mounts) -xdev -ignore_readdir_race \
+\( -path /proc -o -path /sys -o -path /run -o -path /var/lib/docker -o -path /var/lib/containerd -o -path /var/lib/containers \) -prune -o \
+! -type l \( -type f -perm /6000 -o -perm -0002 ! \( -type d -perm -1000 \) -o \
+! \( $u \) -nouser -o ! \( $g \) -nogroup -o \
+\( -perm /0022 -o ! -uid 0 \) \
+\( -path '/etc/rc.d/*' -o -path '/etc/init.d/*' -o -path '/etc/systemd/*' -o -path '/usr/lib/systemd/*' \) \) \
+-printf '%y %m %u %U %g %G %p\0'"""
+"""One walk over the local file systems for every question that needs one; find looks up only those owners that the two files lack."""
+
+
+class Found(NamedTuple):
+    """A file or folder that the walk brought back; a link never is."""
+
+    kind: str
+    mode: int
+    user: str
+    uid: str
+    group: str
+    gid: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.mode:04o} {self.user}:{self.group})"
+
+
+def walk(host: Host) -> Sequence[Found]:
+    """Return what the walk found, each path once though file systems may be mounted twice.
+
+    Programs with another's rights, what everybody can write, what nobody owns, and start-up files that are not root's alone.
+    """
+    return found_of(ask(host, WALK))
+
+
+@lru_cache(REMEMBERED)
+def found_of(answer: str) -> Sequence[Found]:
+    """Read the walk."""
+    found: dict[str, Found] = {}
+    for entry in answer.strip("\n").split("\0"):
+        if entry:
+            kind, mode, user, uid, group, gid, name = entry.split(" ", 6)
+            found[name] = Found(kind, int(mode, 8), user, uid, group, gid, name)
+    return tuple(found.values())
+
+
+@lru_cache(REMEMBERED)
+def yaml_of(text: str) -> Any:  # noqa: ANN401 - YAML is any value
+    """Read YAML. Raises ValueError that says what is wrong with it; the same text gives the same object, which nobody may change."""
+    import yaml
+
+    try:
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe; libyaml's is quicker
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+@lru_cache(REMEMBERED)
 def key_values(text: str | None, separator: str = "=", comment: str = "#") -> Mapping[str, str]:
     """Read `key = value` lines (`separator=" "` for login.defs); the last one wins, comments and other lines do not count."""
     values: dict[str, str] = {}
@@ -326,4 +446,4 @@ def key_values(text: str | None, separator: str = "=", comment: str = "#") -> Ma
         parts = raw.split(comment, 1)[0].strip().split(separator if separator.strip() else None, 1)
         if len(parts) == 2 and parts[0].strip():  # noqa: PLR2004 - a key and a value
             values[parts[0].strip()] = parts[1].strip().strip('"')
-    return values
+    return MappingProxyType(values)

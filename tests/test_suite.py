@@ -100,8 +100,10 @@ def test_a_missing_command_is_never_an_answer() -> None:
 
 
 def test_packages_and_units() -> None:
-    assert suite.has_package(FakeHost(Answer(0, "aide\n")), "aide")
-    assert not suite.has_package(FakeHost(Answer(1, "package aide is not installed\n")), "aide")
+    assert suite.has_package(FakeHost(Answer(0, "aide\nbash\n")), "aide")
+    assert not suite.has_package(FakeHost(Answer(0, "aide-doc\nbash\n")), "aide")
+    with pytest.raises(CannotTell, match="no package"):
+        suite.has_package(FakeHost(Answer(0, "")), "aide")
     off = suite.unit(FakeHost(Answer(0, "LoadState=masked\nActiveState=inactive\nUnitFileState=masked\n")), "cups.service")
     assert off.exists
     assert off.off

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.suite import CannotTell, Host, Parameters, ask, expect, key_values, path, paths, read, rule, texts
+from harness.suite import REMEMBERED, CannotTell, Host, Parameters, ask, database, expect, facts_of, key_values, path, read, rule, texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from harness.suite import PathFacts
 
@@ -22,8 +22,19 @@ START_UP = "/etc/profile /etc/bashrc /etc/bash.bashrc /etc/csh.cshrc /etc/csh.lo
 NEEDLESS = frozenset({"lp", "uucp", "nuucp", "games", "ftp", "gopher", "news"})
 """Accounts that KISA's guide names as examples of needless ones."""
 UMASK = re.compile(r"(?:^|[\s;&|({])umask\s+(?P<mask>0?[0-7]{2,3})(?=[\s;&|)}]|$)")
-PROBE = 'umask; printf "%s\\n" "${TMOUT:-}"; (unset TMOUT) 2>/dev/null && echo changeable || echo readonly; printf "%s\\n" "$PATH"'
-"""What a log-in shell is asked: mask, idle limit, whether the limit can be taken away, search path."""
+PROBE = r"""printf '\036'; umask; printf '%s\n' "${TMOUT:-}"; (unset TMOUT) 2>/dev/null && echo changeable || echo readonly
+printf '%s\n' "$PATH"; set --; IFS=:; for d in $PATH; do case $d in /*) [ ! -e "$d/." ] || set -- "$@" "${d%/}/." ;; esac; done
+[ $# = 0 ] || stat -c '%a|%U|%G|%F|%n' -- "$@"
+"""
+"""What a log-in shell is asked: mask, idle limit, whether the limit can be taken away, search path, and the folders of it."""
+HOMES = r"""LC_ALL=C; set --
+while IFS=: read -r _ _ _ _ _ h s; do
+  case $s in */nologin | */false) continue ;; esac
+  for f in "${h%/}/." "${h%/}"/.[!.]*; do if [ -e "$f" ] || [ -L "$f" ]; then set -- "$@" "$f"; fi; done
+done </etc/passwd
+[ $# = 0 ] || stat -c '%a|%U|%G|%F|%n' -- "$@"
+"""
+"""The homes of everybody with a shell, and what in them begins with a dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +56,23 @@ class Account:
 
 def lines(host: Host, name: str) -> list[list[str]]:
     """Return the fields of a database's lines. Raises CannotTell when there is no such file."""
-    text = read(host, name)
-    if text is None:
+    found = database(host, name)
+    if found is None:
         message = f"there is no {name}"
         raise CannotTell(message)
-    return [line.split(":") for line in text.splitlines() if line.strip()]
+    return found
 
 
-def accounts(host: Host) -> list[Account]:
+def accounts(host: Host) -> Sequence[Account]:
     """Return every account, `+` lines left out."""
+    return accounts_of(tuple(map(tuple, lines(host, PASSWD))))
+
+
+@lru_cache(REMEMBERED)
+def accounts_of(lines: tuple[tuple[str, ...], ...]) -> Sequence[Account]:
+    """Read the lines of passwd."""
     found = []
-    for fields in lines(host, PASSWD):
+    for fields in lines:
         if fields[0].startswith("+"):
             continue
         try:
@@ -81,7 +98,7 @@ def people(host: Host) -> list[Account]:
 
 
 def hashes(host: Host) -> dict[str, str]:
-    """Return the password field of every account in shadow."""
+    """Return the password field of every account in shadow, or rather its kind."""
     return {fields[0]: fields[1] for fields in lines(host, SHADOW) if not fields[0].startswith("+") and len(fields) > 1}
 
 
@@ -258,6 +275,8 @@ class Shell:
     tmout: str
     readonly: bool
     path: str
+    folders: Mapping[str, PathFacts]
+    """The folders of the search path that exist, each with `/.` behind it."""
 
 
 def shell(host: Host, user: str = "root") -> Shell:
@@ -265,12 +284,11 @@ def shell(host: Host, user: str = "root") -> Shell:
     if user == "root":
         become = "env -i HOME=/root USER=root LOGNAME=root PATH=/usr/sbin:/usr/bin:/sbin:/bin bash -lc %s"
     else:
-        uid, gid = ask(host, f"id -u {user}"), ask(host, f"id -g {user}")
         surroundings = f"env -i HOME=/home/{user} USER={user} LOGNAME={user} PATH=/usr/bin:/bin"
-        become = f"setpriv --reuid {uid} --regid {gid} --clear-groups {surroundings} bash -lc %s"
+        become = f'setpriv --reuid "$(id -u {user})" --regid "$(id -g {user})" --clear-groups {surroundings} bash -lc %s'
     text = ask(host, become + " </dev/null", PROBE)
-    mask, tmout, readonly, search = text.splitlines()[-4:]
-    return Shell(int(mask, 8), tmout, readonly == "readonly", search)
+    mask, tmout, readonly, search, *folders = text.rpartition("\x1e")[2].splitlines()
+    return Shell(int(mask, 8), tmout, readonly == "readonly", search, facts_of("\n".join(folders)))
 
 
 def open_bits(mask: int, wanted: int) -> str:
@@ -333,10 +351,9 @@ def test_root_path(host: Host) -> None:
 
 @rule("accounts-root-path-folders")
 def test_root_path_folders(host: Host) -> None:
-    names = " ".join(shlex.quote(each.rstrip("/") + "/.") for each in dict.fromkeys(elements(host)) if each.startswith("/"))
     found = {
         name.removesuffix("/."): f"{facts.octal} {facts.owner}"
-        for name, facts in paths(host, names).items()
+        for name, facts in shell(host).folders.items()
         if facts.mode & 0o022 or facts.owner != "root"
     }
     expect("folders of root's PATH that others can write", found, equals={})
@@ -344,7 +361,7 @@ def test_root_path_folders(host: Host) -> None:
 
 def homes(host: Host) -> Iterator[tuple[Account, PathFacts | None]]:
     """Yield the accounts that can log in with the facts of their homes."""
-    known = paths(host, " ".join(shlex.quote(each.home.rstrip("/") + "/.") for each in people(host)))
+    known = facts_of(ask(host, HOMES))
     for account in people(host):
         yield account, known.get(account.home.rstrip("/") + "/.")
 
@@ -367,9 +384,10 @@ def test_home_modes(host: Host) -> None:
 
 def dot_files(host: Host) -> Iterator[tuple[Account, str, PathFacts]]:
     """Yield the regular files in homes whose names begin with a dot."""
-    for account in people(host):
-        for name, facts in paths(host, shlex.quote(account.home.rstrip("/")) + "/.[!.]*").items():
-            if facts.kind.startswith("regular"):
+    everybody = people(host)
+    for name, facts in facts_of(ask(host, HOMES)).items():
+        for account in everybody:
+            if facts.kind.startswith("regular") and name.rpartition("/")[0] == account.home.rstrip("/"):
                 yield account, name, facts
 
 

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.suite import CannotTell, Host, Parameters, ask, expect, has_package, key_values, path, read, rule, texts, unit
+from harness.suite import (
+    REMEMBERED,
+    CannotTell,
+    Host,
+    Parameters,
+    ask,
+    expect,
+    has_package,
+    key_values,
+    path,
+    read,
+    rule,
+    texts,
+    unit,
+    walk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +35,35 @@ TOOLS = ("/sbin/auditctl", "/sbin/auditd", "/sbin/augenrules", "/sbin/ausearch",
 CRON = ("/etc/crontab", "/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly", "/var/spool/cron")
 LEGACY = frozenset({"chmod", "chown", "lchown", "creat", "open", "unlink", "rename"})
 """System calls that x86 has and arm64 never had."""
+
+
+WATCHES: Sequence[tuple[tuple[str, ...], str, str]] = (
+    (("/etc/localtime", "/etc/chrony.conf"), "wa", "auditd-rules-time-change"),
+    (
+        ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/security/opasswd", "/etc/nsswitch.conf", "/etc/pam.d"),
+        "wa",
+        "auditd-rules-identity",
+    ),
+    (
+        ("/etc/issue", "/etc/issue.net", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/sysconfig/network"),
+        "wa",
+        "auditd-rules-system-locale",
+    ),
+    (("/etc/selinux", "/usr/share/selinux"), "wa", "auditd-rules-mac-policy"),
+    (("/var/log/lastlog", "/var/run/faillock"), "wa", "auditd-rules-logins"),
+    (("/var/run/utmp", "/var/log/wtmp", "/var/log/btmp"), "wa", "auditd-rules-session"),
+    (("/etc/sudoers", "/etc/sudoers.d"), "wa", "auditd-rules-sudo-scope"),
+    (("/var/log/sudo.log",), "wa", "auditd-rules-sudo-log"),
+    (("/etc/modprobe.d",), "wa", "auditd-rules-modules"),
+    (("/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"), "wa", "auditd-rules-sshd"),
+    (("/etc/audit", "/etc/libaudit.conf"), "wa", "auditd-rules-audit-config"),
+    (TOOLS, "x", "auditd-rules-audit-tools"),
+    ((*CRON, "/etc/systemd/system"), "wa", "auditd-rules-scheduled"),
+)
+"""Paths, what of them is watched, and the rule that asks for it."""
+THERE = f"""for p in {" ".join(name for names, _, _ in WATCHES for name in names)}; do
+[ ! -d "${{p%/*}}" ] || printf '%s\\n' "$p"; done"""
+"""Which of them lie in a folder that exists: what lies in none cannot be watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +113,26 @@ def words_of(line: str) -> Recording | None:
     return Recording(arch, frozenset(calls), frozenset(filters), target, frozenset(permissions) or everything)
 
 
-def lines(host: Host) -> list[str]:
+def lines(host: Host) -> Sequence[str]:
     """Return the active lines of the file that auditd loads at boot; none when there is no such file."""
-    text = read(host, "/etc/audit/audit.rules") or ""
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return lines_of(read(host, "/etc/audit/audit.rules") or "")
 
 
-def recordings(host: Host) -> list[Recording]:
+@lru_cache(REMEMBERED)
+def lines_of(text: str) -> Sequence[str]:
+    """Return the active lines of a file of audit rules."""
+    return tuple(" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+
+
+def recordings(host: Host) -> Sequence[Recording]:
     """Return what these lines record."""
-    return [found for line in lines(host) if (found := words_of(line))]
+    return recordings_of(lines(host))
+
+
+@lru_cache(REMEMBERED)
+def recordings_of(rules: Sequence[str]) -> Sequence[Recording]:
+    """Return what lines of audit rules record."""
+    return tuple(found for line in rules if (found := words_of(line)))
 
 
 def arches(host: Host) -> Sequence[str]:
@@ -92,15 +148,14 @@ def unseen_calls(host: Host, wanted: Iterable[str], filters: frozenset[str] = fr
 
 
 def unseen_paths(host: Host, wanted: Iterable[str], permissions: str = "wa") -> list[str]:
-    """Return the paths that no rule watches; what lies in a folder that does not exist cannot be watched."""
-    names = tuple(wanted)
-    test = 'for p in {}; do [ ! -d "$(dirname "$p")" ] || printf \'%s\\n\' "$p"; done'.format(" ".join(names))
-    there = ask(host, test).splitlines()
+    """Return those of the paths of WATCHES that no rule watches."""
+    there = set(ask(host, THERE).splitlines())
     rules = recordings(host)
     return [
         name
-        for name in there
-        if not any(
+        for name in wanted
+        if name in there
+        and not any(
             each.target is not None and (name == each.target or name.startswith(each.target + "/")) and set(permissions) <= each.permissions
             for each in rules
         )
@@ -260,39 +315,14 @@ def test_calls(host: Host, calls: tuple[str, ...], filters: frozenset[str]) -> N
     expect(f"system calls{what} that no rule records", unseen_calls(host, calls, filters), equals=[])
 
 
-@pytest.mark.parametrize(
-    ("paths", "permissions"),
-    [
-        pytest.param(("/etc/localtime", "/etc/chrony.conf"), "wa", marks=rule("auditd-rules-time-change")),
-        pytest.param(
-            ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/security/opasswd", "/etc/nsswitch.conf", "/etc/pam.d"),
-            "wa",
-            marks=rule("auditd-rules-identity"),
-        ),
-        pytest.param(
-            ("/etc/issue", "/etc/issue.net", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/sysconfig/network"),
-            "wa",
-            marks=rule("auditd-rules-system-locale"),
-        ),
-        pytest.param(("/etc/selinux", "/usr/share/selinux"), "wa", marks=rule("auditd-rules-mac-policy")),
-        pytest.param(("/var/log/lastlog", "/var/run/faillock"), "wa", marks=rule("auditd-rules-logins")),
-        pytest.param(("/var/run/utmp", "/var/log/wtmp", "/var/log/btmp"), "wa", marks=rule("auditd-rules-session")),
-        pytest.param(("/etc/sudoers", "/etc/sudoers.d"), "wa", marks=rule("auditd-rules-sudo-scope")),
-        pytest.param(("/var/log/sudo.log",), "wa", marks=rule("auditd-rules-sudo-log")),
-        pytest.param(("/etc/modprobe.d",), "wa", marks=rule("auditd-rules-modules")),
-        pytest.param(("/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"), "wa", marks=rule("auditd-rules-sshd")),
-        pytest.param(("/etc/audit", "/etc/libaudit.conf"), "wa", marks=rule("auditd-rules-audit-config")),
-        pytest.param(TOOLS, "x", marks=rule("auditd-rules-audit-tools")),
-        pytest.param((*CRON, "/etc/systemd/system"), "wa", marks=rule("auditd-rules-scheduled")),
-    ],
-)
+@pytest.mark.parametrize(("paths", "permissions"), [pytest.param(*what, marks=rule(name)) for *what, name in WATCHES])
 def test_watches(host: Host, paths: tuple[str, ...], permissions: str) -> None:
     expect(f"paths without a watch ({permissions})", unseen_paths(host, paths, permissions), equals=[])
 
 
 @rule("auditd-rules-privileged")
 def test_privileged(host: Host) -> None:
-    programs = ask(host, "find / -xdev -type f -perm /6000 -not -path '/proc/*' 2>/dev/null", accept=(0, 1)).splitlines()
+    programs = [each.path for each in walk(host) if each.kind == "f" and each.mode & 0o6000]
     seen = {each.target for each in recordings(host) if "x" in each.permissions and each.filters <= USERS}
     expect("programs found", len(programs), at_least=1)
     expect("SUID and SGID programs that no rule records", sorted(set(programs) - seen), equals=[])

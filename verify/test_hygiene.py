@@ -20,25 +20,41 @@ DUMPS = (
     "find /var/lib/systemd/coredump /var/crash -xdev -type f -print 2>/dev/null; "
     r"find / /tmp /var/tmp /root -xdev -maxdepth 1 -type f \( -name 'core.[0-9]*' -o -name core \) -print"
 )
-ACCESS_KEY = re.compile(r"(?<![0-9A-Za-z])(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])")
+KEYS, HOSTS = ".ssh/authorized_keys .ssh/authorized_keys2", ".ssh/known_hosts .ssh/known_hosts.old"
+REGISTRIES = ".docker/config.json .config/containers/auth.json"
+HOMES = """getent passwd | awk -F: '$3 == 0 || ($3 >= 1000 && $1 !~ /^(nobody|nfsnobody)$/ && $6 != "/") { print $6 }' | sort -u"""
+IN_HOMES = f"""{HOMES} | while IFS= read -r h; do
+for n in {KEYS} {HOSTS} {CREDENTIALS} {HISTORIES}; do [ ! -s "$h/$n" ] || printf '%s\\n' "$h/$n"; done
+for n in {REGISTRIES}; do [ ! -s "$h/$n" ] || grep -lE '"auth"[[:space:]]*:' -- "$h/$n" || [ $? = 1 ]; done; done"""
+"""Which of the files are there with something in them, in /root and in the homes of people; the last ones only with a log-in inside."""
+SECRETS = r"""type grep awk sort >/dev/null || exit 127
+grep -rIoHE --devices=skip -e '^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----' -e '(^|[^0-9A-Za-z])(AKIA|ASIA)[0-9A-Z]{16}($|[^0-9A-Za-z])' \
+/root /home /opt /etc 2>/dev/null | awk '
+sub(/:-----BEGIN ([A-Z]+ )*PRIVATE KEY-----$/, "") { print "private-key " $0; next }
+match($0, /:[^0-9A-Za-z]?A[KS]IA[0-9A-Z]+[^0-9A-Za-z]?$/) {
+  name = substr($0, 1, RSTART - 1); key = substr($0, RSTART); gsub(/[^0-9A-Z]/, "", key); if (key !~ /EXAMPLE$/) print "access-key " name
+}' | sort -u"""
+"""One search for both; only the files' names leave the host. The key of AWS's own documentation ends in EXAMPLE and opens nothing."""
 
 
 def in_homes(host: Host, names: str) -> list[str]:
     """Return those of the names that are files with something in them, in /root or the home of a person."""
-    home = """getent passwd | awk -F: '$3 == 0 || ($3 >= 1000 && $1 !~ /^(nobody|nfsnobody)$/ && $6 != "/") { print $6 }' | sort -u"""
-    loop = f"""{home} | while IFS= read -r h; do for n in {names}; do [ ! -s "$h/$n" ] || printf '%s\\n' "$h/$n"; done; done"""
-    return ask(host, loop).splitlines()
+    return [name for name in ask(host, IN_HOMES).splitlines() if name.endswith(tuple(f"/{each}" for each in names.split()))]
+
+
+def holding(host: Host, kind: str) -> list[str]:
+    """Return the files that hold a secret of a kind."""
+    return [name for each, _, name in (line.partition(" ") for line in ask(host, SECRETS).splitlines()) if each == kind]
 
 
 @rule("hygiene-authorized-keys")
 def test_authorized_keys(host: Host) -> None:
-    expect("files with keys that may log in", in_homes(host, ".ssh/authorized_keys .ssh/authorized_keys2"), equals=[])
+    expect("files with keys that may log in", in_homes(host, KEYS), equals=[])
 
 
 @rule("hygiene-private-keys")
 def test_private_keys(host: Host, parameters: Parameters) -> None:
-    pattern = "'^-----BEGIN ([A-Z]+ )*PRIVATE KEY-----'"
-    found = ask(host, f"grep -rlIE --devices=skip -e {pattern} /root /home /opt /etc 2>/dev/null", accept=(0, 1, 2)).splitlines()
+    found = holding(host, "private-key")
     allowed = parameters.words("hygiene_allowed_keys")
     unknown = [name for name in found if name not in allowed and not re.fullmatch(r"/etc/ssh/ssh_host_\w+_key", name)]
     expect("private keys", sorted(unknown), equals=[])
@@ -46,28 +62,19 @@ def test_private_keys(host: Host, parameters: Parameters) -> None:
 
 @rule("hygiene-credentials")
 def test_credentials(host: Host) -> None:
-    stored = in_homes(host, ".docker/config.json .config/containers/auth.json")
-    logins = [name for name in stored if re.search(r'"auth"\s*:', ask(host, "cat -- %s", name))]
-    expect("stored credentials", in_homes(host, CREDENTIALS) + logins, equals=[])
+    expect("stored credentials", in_homes(host, f"{CREDENTIALS} {REGISTRIES}"), equals=[])
 
 
 @rule("hygiene-secrets")
 def test_secrets(host: Host) -> None:
-    """The key of AWS's own documentation ends in EXAMPLE and opens nothing. Only the file is reported, never the key."""
-    command = "grep -rIoE --devices=skip -e '(AKIA|ASIA)[0-9A-Z]{16}' /root /home /opt /etc 2>/dev/null"
-    lines = [line.rpartition(":") for line in ask(host, command, accept=(0, 1, 2)).splitlines()]
-    expect(
-        "files with an AWS access key",
-        sorted({name for name, _, key in lines if ACCESS_KEY.fullmatch(key) and not key.endswith("EXAMPLE")}),
-        equals=[],
-    )
+    expect("files with an AWS access key", holding(host, "access-key"), equals=[])
 
 
 @pytest.mark.parametrize(
     ("what", "names"),
     [
         pytest.param("histories", HISTORIES, marks=rule("hygiene-shell-history")),
-        pytest.param("lists of known hosts", ".ssh/known_hosts .ssh/known_hosts.old", marks=rule("hygiene-known-hosts")),
+        pytest.param("lists of known hosts", HOSTS, marks=rule("hygiene-known-hosts")),
     ],
 )
 def test_dot_files(host: Host, what: str, names: str) -> None:

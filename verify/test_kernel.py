@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from harness.suite import Host, Parameters, ask, expect, key_values, rule, texts
+from harness.suite import REMEMBERED, Host, Parameters, ask, expect, key_values, rule, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -105,15 +105,22 @@ def in_order(files: Mapping[str, str], folders: Iterable[str], part: str) -> lis
     """Return the texts of drop-in files in the order of their names; a folder hides files of the same name in later ones."""
     chosen: dict[str, str] = {}
     for folder in folders:
-        for name, text in files.items():
-            path = PurePosixPath(name)
-            if str(path.parent) == f"{folder}/{part}":
-                chosen.setdefault(path.name, text)
+        for path, text in files.items():
+            parent, _, name = path.rpartition("/")
+            if parent == f"{folder}/{part}":
+                chosen.setdefault(name, text)
     return [chosen[name] for name in sorted(chosen)]
 
 
-def persisted(files: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def persisted(files: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Return what the files say at boot (systemd-sysctl) and when somebody types `sysctl --system`, which reads sysctl.conf last."""
+    return said_by(tuple(files.items()))
+
+
+@lru_cache(REMEMBERED)
+def said_by(named: tuple[tuple[str, str], ...]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Read the files; all of the two dozen rules go by the same."""
+    files = dict(named)
     boot = in_order(files, BOOT, "sysctl.d")
     system = [*in_order(files, SYSTEM, "sysctl.d"), files.get("/etc/sysctl.conf", "")]
     first, second = (dict(pair for text in view for pair in assignments(text)) for view in (boot, system))

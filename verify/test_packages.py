@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.suite import AS_NOBODY, Host, Parameters, ask, expect, packages, rule
+from harness.suite import AS_NOBODY, Host, Parameters, ask, expect, packages, rule, verify_only
 
 ABSENT = {
     "packages-telnet-client": "telnet",
@@ -38,6 +38,7 @@ def test_absent(host: Host, parameters: Parameters, names: str) -> None:
             expect(f"package {name}", "kept", equals="kept", expected="anything: packages_removed does not name it")
 
 
+@verify_only("it proves what the build removed, and to check every dependency keeps a host busy for long")
 @rule("packages-dependencies")
 def test_dependencies(host: Host) -> None:
     missing = ask(host, f"{AS_NOBODY}rpm -Va --nofiles --noscripts --nodigest --nosignature", accept=(0, 1))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.suite import CannotTell, Host, Parameters, expect, key_values, read, rule, texts, unit
+from harness.suite import CannotTell, Host, Parameters, database, expect, key_values, read, rule, texts, unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,6 +83,7 @@ class Shadow:
 
     name: str
     field: str
+    """The kind of the password: locked, empty, or the algorithm of its hash."""
     least: int | None
     most: int | None
     warning: int | None
@@ -101,12 +102,12 @@ class Shadow:
 
 def shadow(host: Host) -> Iterator[Shadow]:
     """Yield the accounts of shadow. Raises CannotTell when it is missing or holds what is no account."""
-    text = read(host, SHADOW)
-    if text is None:
+    lines = database(host, SHADOW)
+    if lines is None:
         message = f"there is no {SHADOW}"
         raise CannotTell(message)
-    for line in text.splitlines():
-        name, field, _, *numbers = [*line.split(":"), *[""] * 9][:9]
+    for line in lines:
+        name, field, _, *numbers = [*line, *[""] * 9][:9]
         if not name or name.startswith("+"):
             continue
         try:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from harness.suite import CannotTell, Host, Parameters, expect, path, paths, read, rule, sshd, texts, unit
+from harness.suite import CannotTell, Host, Parameters, expect, path, paths, read, rule, sshd, texts, unit, yaml_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -239,8 +238,8 @@ def merged(files: Mapping[str, str]) -> Mapping[str, Any]:
     values: dict[str, Any] = {}
     for name, text in files.items():
         try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            document = yaml_of(text)
+        except ValueError as error:
             message = f"{name} is no YAML: {error}"
             raise CannotTell(message) from error
         if isinstance(document, dict):

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import yaml
-
-from harness.suite import AS_NOBODY, Host, ask, expect, path, rule, sshd, texts, unit, units, verify_only
+from harness.suite import AS_NOBODY, Host, ask, expect, path, rule, sshd, texts, unit, units, verify_only, yaml_of
 
 Login: TypeAlias = Callable[[str, str], tuple[int, str, str]]
 """`login(user, command)`: run over SSH, as the user, and give exit code, output and errors."""
@@ -120,8 +118,8 @@ def cloud_config(host: Host) -> tuple[dict[str, Any], list[str]]:
     broken: list[str] = []
     for name, text in texts(host, CLOUD).items():
         try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError:
+            document = yaml_of(text)
+        except ValueError:
             broken.append(name)
             continue
         for key, value in (document or {}).items() if isinstance(document, dict | None) else ():
