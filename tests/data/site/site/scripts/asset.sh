@@ -7,12 +7,12 @@
 apply() {
 	[[ -e /etc/asset ]] || place site-asset-file "$isms_files/asset/asset" /etc/asset 0644
 	assign site-asset-file /etc/asset owner "$site_asset_owner" =
-	own site-asset-mode /etc/asset 0644 root root
+	own site-asset-mode /etc/asset 0640 root root
 }
 
 check() {
 	verdict site-asset-file "$site_asset_owner" "$(active_value /etc/asset owner)"
-	verdict site-asset-mode '644 root root' "$(stat -c '%a %U %G' /etc/asset)"
+	verdict site-asset-mode '640 root root' "$(stat -c '%a %U %G' /etc/asset)"
 }
 
 isms_main "$@"

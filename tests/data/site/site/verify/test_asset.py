@@ -13,4 +13,4 @@ def test_asset_file(host: Host, parameters: Parameters) -> None:
 @rule("site-asset-mode")
 def test_asset_mode(host: Host) -> None:
     facts = path(host, "/etc/asset")
-    expect("/etc/asset", f"{facts.octal} {facts.owner}:{facts.group}" if facts else None, equals="0644 root:root")
+    expect("/etc/asset", f"{facts.octal} {facts.owner}:{facts.group}" if facts else None, equals="0640 root:root")
