@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import typer
 from typer.core import TyperGroup
 
-from harness import __version__, cli_drift
+from harness import __version__, cli_audit, cli_drift
 from harness.errors import HarnessError, UnreachableError, UsageError
 from harness.model import Severity
 from harness.options import Config, Format, Output, Quiet, Var, VarFile, pairs, settings_from
@@ -60,6 +60,7 @@ evidence_app = typer.Typer(
     name="evidence", help="Check, sign and make keys for the evidence of a run.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(evidence_app)
+cli_audit.register(app)
 cli_drift.register(app)
 publishing.register(app)
 

@@ -1,0 +1,253 @@
+"""`harness audit`, `harness capture` and `harness evaluate`: parse, call, print, exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.errors import HarnessError, UnreachableError, UsageError
+from harness.options import Config, Format, Output, Quiet, Var, VarFile, settings_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.audit import Plan
+    from harness.capture import Capture
+    from harness.config.settings import Settings
+    from harness.model import Run, Waiver
+
+SCHEMA = "isms-golden-ami/audit/1"
+
+Targets = Annotated[
+    list[str],
+    typer.Argument(metavar="TARGET…", help="podman://NAME, docker://NAME, ssh://USER@HOST, vm://NAME, local:// or capture://FILE."),
+]
+BaselineName = Annotated[str | None, typer.Option("--baseline", metavar="NAME", help="Default: the host's own os-release decides.")]
+Rules = Annotated[list[str] | None, typer.Option("--rule", metavar="ID", help="Judge only this rule; may be repeated.")]
+Waivers = Annotated[
+    Path | None, typer.Option("--waivers", metavar="FILE", help="Default: waivers.yaml beside the configuration, if there is one.")
+]
+Folder = Annotated[
+    Path | None, typer.Option("--evidence", metavar="DIR", help="Keep capture, verdict and reports in a folder per host; default: do not.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("audit")(audit)
+    app.command("capture")(capture)
+    app.command("evaluate")(evaluate)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What all hosts of a command are judged by."""
+
+    plan: Plan
+    waivers: Sequence[Waiver]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A host that was judged."""
+
+    run: Run
+    warnings: Sequence[str]
+    evidence: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A host that could not be judged."""
+
+    uri: str
+    error: HarnessError
+
+
+def audit(
+    hosts: Targets,
+    *,
+    baseline: BaselineName = None,
+    rule: Rules = None,
+    evidence: Folder = None,
+    waivers: Waivers = None,
+    config: Config = None,
+    var: Var = None,
+    var_file: VarFile = None,
+    output: Output = Format.TEXT,
+    quiet: Quiet = False,
+) -> None:
+    """Judge running hosts, only reading. Exit 0: clean, 1: findings, 3: a host could not be reached and nothing else is worse."""
+    from harness import audit as auditing
+    from harness import console
+
+    say = console.Progress(quiet=quiet)
+    judge = judge_of(configured(config, var, var_file), baseline, rule, waivers)
+    found: list[Judged | Missed] = []
+    for uri in hosts:
+        try:
+            if uri.startswith("capture://"):
+                taken = captured_in(uri)
+                run = auditing.evaluated(taken, judge.plan)
+            else:
+                with opened(uri) as target:
+                    taken, run = auditing.audited(target, judge.plan)
+                say(f"{uri}: {len(taken.answers)} questions in {told(taken.round_trips)}")
+            found.append(kept(judge, run, taken, evidence))
+        except HarnessError as error:
+            if len(hosts) == 1:
+                raise
+            found.append(Missed(uri, error))
+    show(found, output, several=len(hosts) > 1)
+
+
+def told(round_trips: int) -> str:
+    """Count round trips in words."""
+    return f"{round_trips} round trip{'' if round_trips == 1 else 's'}"
+
+
+def capture(
+    host: Annotated[str, typer.Argument(metavar="TARGET", help="podman://NAME, ssh://USER@HOST, …")],
+    *,
+    to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Gets the capture; its name ends in .json.zst.")],
+    baseline: BaselineName = None,
+    config: Config = None,
+    var: Var = None,
+    var_file: VarFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Ask a host everything that its rules want to know, and keep the answers in a file, without secrets. Judges nothing."""
+    from harness import audit as auditing
+    from harness import console
+
+    say = console.Progress(quiet=quiet)
+    judge = judge_of(configured(config, var, var_file), baseline, None, None)
+    with opened(host) as target:
+        taken = auditing.captured(target, judge.plan)
+    taken.write(to)
+    blotted = ", ".join(f"{number} {kind}" for kind, number in taken.redacted.items()) or "nothing"
+    say(f"{len(taken.answers)} answers in {told(taken.round_trips)}; blotted out: {blotted}")
+    sys.stdout.write(f"{to}\n")
+
+
+def evaluate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Captures, or the capture.json.zst of a run.")],
+    *,
+    baseline: BaselineName = None,
+    rule: Rules = None,
+    evidence: Folder = None,
+    waivers: Waivers = None,
+    config: Config = None,
+    var: Var = None,
+    var_file: VarFile = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Judge captures, offline, by the rules and values of now. Exit 0: clean, 1: findings."""
+    from harness import audit as auditing
+    from harness import capture as captures
+
+    judge = judge_of(configured(config, var, var_file), baseline, rule, waivers)
+    found: list[Judged | Missed] = []
+    for file in files:
+        try:
+            taken = captures.read(file)
+            found.append(kept(judge, auditing.evaluated(taken, judge.plan), taken, evidence))
+        except HarnessError as error:
+            if len(files) == 1:
+                raise
+            found.append(Missed(f"capture://{file}", error))
+    show(found, output, several=len(files) > 1)
+
+
+def configured(config: Path | None, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Settings | None:
+    """Load the configuration; None where nobody has one, since the bundled one changes nothing of what is judged."""
+    from harness.config import NAME
+
+    own = config or var or var_file or Path(NAME).exists() or Path(NAME).is_symlink()
+    return settings_from(config, var, var_file) if own else None
+
+
+def judge_of(settings: Settings | None, baseline: str | None, rules: Sequence[str] | None, accepted: Path | None) -> Judge:
+    """Load rules, values and waivers."""
+    from harness import catalog, site
+    from harness import waivers as waiving
+    from harness.audit import Plan
+    from harness.verify import chosen_build, overrides_of
+
+    content = site.content(settings) if settings else catalog.load()
+    for name in rules or ():
+        content.rule(name)
+    overrides = overrides_of(chosen_build(settings, None)) if settings else {}
+    folder = Path.cwd() if settings is None or settings.bundled else settings.path.parent
+    return Judge(Plan(content, baseline, overrides, tuple(rules or ())), waiving.of(accepted, folder, content.rules))
+
+
+def opened(uri: str) -> Any:  # noqa: ANN401 - a Target, whose protocol is imported for types only
+    """Open a host."""
+    from harness import targets
+
+    return targets.open_target(uri)
+
+
+def captured_in(uri: str) -> Capture:
+    """Read the file of `capture://FILE`."""
+    from harness import capture as captures
+
+    return captures.read(Path(uri.removeprefix("capture://")))
+
+
+def kept(judge: Judge, run: Run, taken: Capture, folder: Path | None) -> Judged:
+    """Apply the waivers and keep the evidence, where it is wanted."""
+    from harness import waivers as waiving
+    from harness.evidence import Evidence
+
+    run, warnings = waiving.onto(run, judge.waivers)
+    if folder is None:
+        return Judged(run, warnings, None)
+    place = Evidence.open(folder, run.id)
+    place.capture(taken)
+    place.run(run)
+    return Judged(run, warnings, place.folder)
+
+
+def show(found: Sequence[Judged | Missed], output: Format, *, several: bool) -> None:
+    """Print what was found, and end: 1 for findings, else the code of what could not be judged, else 0."""
+    from harness import console
+    from harness.reports.json import as_data, render
+
+    for one in found:
+        for warning in one.warnings if isinstance(one, Judged) else ():
+            sys.stderr.write(f"warning: {warning}\n")
+    if output is Format.JSON and not several and isinstance(found[0], Judged):
+        sys.stdout.write(render(found[0].run).decode())
+    elif output is Format.JSON:
+        data = {
+            "schema": SCHEMA,
+            "runs": [as_data(one.run) for one in found if isinstance(one, Judged)],
+            "missed": [{"uri": one.uri, "error": str(one.error), "hint": one.error.hint} for one in found if isinstance(one, Missed)],
+        }
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+    else:
+        for one in found:
+            if isinstance(one, Judged):
+                console.show(one.run)
+                sys.stdout.write(f"evidence  {one.evidence}\n" if one.evidence else "")
+    for one in found:
+        if isinstance(one, Missed):
+            sys.stderr.write(f"error: {one.uri}: {one.error}\n" + (f"hint: {one.error.hint}\n" if one.error.hint else ""))
+    raise typer.Exit(code_of(found))
+
+
+def code_of(found: Sequence[Judged | Missed]) -> int:
+    """Return the exit code: findings are worse than a mistake of the caller, and that is worse than a host that is away."""
+    if any(isinstance(one, Judged) and not one.run.clean() for one in found):
+        return 1
+    missed = {one.error.exit_code for one in found if isinstance(one, Missed)}
+    if not missed:
+        return 0
+    return UnreachableError.exit_code if missed == {UnreachableError.exit_code} else UsageError.exit_code
