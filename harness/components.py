@@ -178,6 +178,7 @@ def block(indent: str, text: str) -> str:
     return f"{indent}- |\n{body}".rstrip("\n")
 
 
+@lru_cache(maxsize=4096)
 def quoted(value: str) -> str:
     """Write a value as a YAML string, whatever it looks like."""
     return yaml.dump(value, default_style='"', allow_unicode=True, width=10_000).strip()

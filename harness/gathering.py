@@ -130,7 +130,7 @@ def candidate(folder: Path) -> Candidate:
 
 def expectation(settings: Settings, content: Catalog, source: Source) -> Expectation:
     """Render what would be published now for a source, and name what must have judged it."""
-    from harness.verify import chosen_build, documents, overrides_of
+    from harness.builds import chosen_build, documents, overrides_of
 
     baseline = content.baseline(source.baseline)
     build = chosen_build(settings, source)

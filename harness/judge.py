@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.model import Environment, Observation, Result, Rule, Status
-from harness.suite import CannotTell, Unexpected, observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,6 +53,8 @@ def call(rule_id: str, check: Callable[[], object], *suites: Path) -> Outcome:
     `suites` are the folders of the suites: an assertion counts as a failure of the rule only when it stands in one. An
     assertion that fails inside a library means that the question could not be asked.
     """
+    from harness.suite import observations
+
     seen: list[Observation] = []
     token = observations.set(seen)
     try:
@@ -67,6 +68,8 @@ def call(rule_id: str, check: Callable[[], object], *suites: Path) -> Outcome:
 
 def classify(error: BaseException, *suites: Path) -> tuple[Status, str]:
     """Tell a failed rule from a question that could not be answered."""
+    from harness.suite import CannotTell, Unexpected
+
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Unexpected):
         return Status.FAIL, ""

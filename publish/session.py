@@ -41,7 +41,7 @@ def publication(
 ) -> Publication:
     """Render what is published. Raises the errors of harness.errors."""
     from harness import site
-    from harness.verify import chosen_build, documents, overrides_of
+    from harness.builds import chosen_build, documents, overrides_of
 
     publish = publish_block(settings)
     source = settings.source(target or publish.source)

@@ -14,7 +14,7 @@ from harness.config import load
 from harness.errors import ConfigError, UsageError
 from harness.gate import Policy, decide
 from harness.model import DocumentRun, Environment, Result, Run, Severity, Status
-from harness.verify import chosen_build, documents
+from harness.builds import chosen_build, documents
 from tests import proof
 
 if TYPE_CHECKING:

@@ -27,6 +27,13 @@ REPOSITORY: Final = "localhost/isms-rehearsal"
 """What images between build and test are called; none outlives its process for long."""
 LABEL: Final = "org.isms.rehearsal"
 COMMIT_SECONDS: Final = 600.0
+UDEV_SECONDS: Final = 60.0
+UDEV: Final = r"""
+cat /etc/udev/rules.d/*.rules 2>/dev/null | sed -n 's/^ACTION=="add", SUBSYSTEM=="net", RUN+="\([^"]*\)"$/\1/p' | while read -r command; do
+	for path in /sys/class/net/*/; do name=${path%/}; eval "${command//\$name/${name##*/}}" </dev/null; done
+done
+"""
+"""A machine that boots has udev, which runs the image's own rules for each network interface; a container has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class Containers:
                 # A cancellation while it started found nothing to remove, or removed the first of two tries.
                 if order.arn in self.cancelled:
                     raise CancelledError
+                target.run(UDEV, timeout=UDEV_SECONDS)
                 yield ContainerInstance(target, order, self.logs)
         except HarnessError:
             if order.arn in self.cancelled:
