@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import attestation, catalog, evidence, gathering, judge
+from harness.builds import chosen_build, documents
 from harness.config import load
 from harness.errors import ConfigError, UsageError
 from harness.gate import Policy, decide
 from harness.model import DocumentRun, Environment, Result, Run, Severity, Status
-from harness.builds import chosen_build, documents
 from tests import proof
 
 if TYPE_CHECKING:

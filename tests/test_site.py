@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import catalog, config, gate, gathering, site
+from harness.builds import documents
 from harness.errors import ConfigError, ContentError
 from harness.model import SWITCHED_OFF
-from harness.builds import documents
 from publish import session
 
 if TYPE_CHECKING:
