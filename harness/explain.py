@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness import site
@@ -76,8 +77,8 @@ def named(content: Catalog, which: str, edition: str | None, *, only_controls: b
         return found
     if not only_controls and which in content.subjects:
         return tuple(rule for rule in rules.values() if rule.subject == which)
-    known = {one.control.id for each in content.editions.values() for one in each.items.values()}
-    known |= {control.id for rule in rules.values() for control in rule.controls}
+    known = {one for key, each in content.editions.items() if edition in {None, key} for one in each.items}
+    known |= {control.id for rule in rules.values() for control in rule.controls if in_edition(control, edition)}
     what = "control" if only_controls or which[:1].isdigit() or which.upper().startswith("U-") else "rule, control or subject"
     words = sorted(known) if what == "control" else [*rules, *sorted(known), *content.subjects]
     raise UsageError(f"there is no {what} `{which}`", hint=near(which, words))
@@ -201,13 +202,19 @@ def range_of(parameter: Parameter) -> str:
     return KINDS[parameter.type] + (f", each as {parameter.pattern}" if parameter.pattern else "")
 
 
+@cache
+def tests_of(suite: Path) -> tuple[site.Test, ...]:
+    """Return the tests of a suite; read once, since one command may explain many rules."""
+    return tuple(site.tests(suite))
+
+
 def places(content: Catalog, rule: Rule) -> tuple[list[str], Path]:
     """Return the tests that judge a rule, as pytest names them, and the script that makes it so."""
     root = content.root_of(rule.subject)
     folder = root / "verify" if root == content.site else root.parent / "verify"
     suite = folder / f"test_{rule.subject}.py"
     try:
-        tests = [test.name for test in site.tests(suite) if any(name == rule.id for name, _ in test.rules)]
+        tests = [test.name for test in tests_of(suite) if any(name == rule.id for name, _ in test.rules)]
     except (OSError, ContentError):
         tests = []
     where = f"{suite.parent.name}/{suite.name}"
