@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.targets.base import Target
+    from harness.targets.connection import Connection
 
 SCHEMES = {
     "podman": "harness.targets.container:open_uri",
@@ -25,8 +26,12 @@ SCHEMES = {
 """Scheme to `module:function`; the function takes the URI and returns an open Target."""
 
 
-def open_target(uri: str) -> Target:
-    """Open the target that a URI names, such as `podman://NAME` or `local://`.
+LOGGED_IN = frozenset({"ssh"})
+"""Schemes whose function takes a Connection as well: how to log in and become root."""
+
+
+def open_target(uri: str, connection: Connection | None = None) -> Target:
+    """Open the target that a URI names, such as `podman://NAME` or `local://`; `connection` matters where one logs in.
 
     Raises UsageError for a scheme that is not known or not there yet, and TargetError or EngineError when it cannot be reached.
     """
@@ -39,8 +44,8 @@ def open_target(uri: str) -> Target:
     if find_spec(module) is None:
         message = f"targets of the kind {scheme}:// are not available yet"
         raise UsageError(message, hint=f"schemes: {', '.join(f'{name}://' for name in available())}")
-    opener = cast("Callable[[str], Target]", getattr(import_module(module), function))
-    return opener(uri)
+    opener = cast("Callable[..., Target]", getattr(import_module(module), function))
+    return opener(uri, connection) if scheme in LOGGED_IN else opener(uri)
 
 
 def available() -> list[str]:

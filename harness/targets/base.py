@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
+from harness.errors import TargetError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -39,6 +41,15 @@ class CommandTimeout(Exception):  # noqa: N818 - a fact about one command; the c
         """Keep what was printed so far, since it is the only evidence of a hang."""
         super().__init__(f"timed out after {seconds:g} s: {command.splitlines()[0] if command else ''}")
         self.command, self.seconds, self.stdout, self.stderr = command, seconds, stdout, stderr
+
+
+class LostError(TargetError):
+    """The target went away in the middle of a command; what had arrived by then is kept."""
+
+    def __init__(self, message: str, stdout: bytes, stderr: bytes, *, hint: str | None = None) -> None:
+        """Keep what was printed so far."""
+        super().__init__(message, hint=hint)
+        self.stdout, self.stderr = stdout, stderr
 
 
 @runtime_checkable
@@ -76,7 +87,8 @@ class Target(Protocol):
         """Run `command` as bash text in a fresh subshell with an empty (or the given) standard input.
 
         The subshell starts in `/` with `HOME=/root`, a fixed PATH and `LC_ALL=C`, and leaves nothing on the target.
-        Raises CommandTimeout after `timeout` seconds (None: no limit) and TargetError when the target is gone.
+        Raises CommandTimeout after `timeout` seconds (None: no limit), LostError when the target goes away meanwhile, and TargetError
+        when it cannot be reached.
         """
         ...
 

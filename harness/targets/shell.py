@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import TargetError
-from harness.targets.base import CommandTimeout, Completed
+from harness.targets.base import CommandTimeout, Completed, LostError
 from harness.targets.frames import Frame, Lines
 from harness.targets.stream import ERR, OUT, Process, Stream
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     OnLine = Callable[[str, str], None]
+    Explain = Callable[[str, bytes], TargetError]
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS = 30.0
@@ -121,10 +122,14 @@ class Running:
 class PersistentShell:
     """A bash on a target, opened when first needed and again when it was lost. Several threads may use it, one command at a time."""
 
-    def __init__(self, opening: Sequence[str] | Callable[[], Stream], *, name: str = "the target") -> None:
-        """Take the command line of a bash that reads its standard input, or a function that opens a stream to one."""
+    def __init__(self, opening: Sequence[str] | Callable[[], Stream], *, name: str = "the target", explain: Explain | None = None) -> None:
+        """Take the command line of a bash that reads its standard input, or a function that opens a stream to one.
+
+        `explain` makes the error of a shell that does not start from how it ended and what was printed instead.
+        """
         self._open_stream: Callable[[], Stream] = opening if callable(opening) else lambda: Process(opening)
         self._name = name
+        self._explain: Explain = explain or self._mute
         self._lock = threading.Lock()
         self._stream: Stream | None = None
         self._previous = ""
@@ -161,7 +166,7 @@ class PersistentShell:
                 for lines in running.lines:
                     lines.finish()
             except Gone as gone:
-                raise self._lost(command) from gone
+                raise self._lost(running) from gone
             except BaseException:
                 self._abandon(running)
                 raise
@@ -203,8 +208,7 @@ class PersistentShell:
             raise
         if reason is not None:
             stream.close()
-            message = f"no shell on {self._name}: {reason}"
-            raise TargetError(message, hint="the target must run, and have /bin/bash")
+            raise self._explain(*reason)
         self._stream, self._previous = stream, ""
         return stream
 
@@ -273,13 +277,18 @@ class PersistentShell:
         finally:
             stream.close()
 
-    def _lost(self, command: str) -> TargetError:
+    def _mute(self, reason: str, said: bytes) -> TargetError:
+        """Say why there is no shell."""
+        return TargetError(f"no shell on {self._name}: {reason}{last_line(said)}", hint="the target must run, and have /bin/bash")
+
+    def _lost(self, running: Running) -> LostError:
         """Say what ran when the shell ended."""
         reason = self._stream.ended() if self._stream else "closed"
         self._discard()
-        first = next(iter(command.strip().splitlines()), "")
+        first = next(iter(running.command.strip().splitlines()), "")
         hint = "it could not start a process; is the target out of memory, or of process ids?" if reason.endswith(NO_FORK) else None
-        return TargetError(f"{self._name}: the shell ended ({reason}) while it ran: {first[:200]}", hint=hint)
+        message = f"{self._name}: the shell ended ({reason}) while it ran: {first[:200]}"
+        return LostError(message, running.output(OUT), running.output(ERR), hint=hint)
 
 
 def last_line(data: bytes) -> str:
@@ -289,8 +298,8 @@ def last_line(data: bytes) -> str:
     return f": {said[-1][:300]}" if said else ""
 
 
-def greeting(stream: Stream) -> str | None:
-    """Prepare a fresh shell and wait for its first sign. Returns None, or why there is none."""
+def greeting(stream: Stream) -> tuple[str, bytes] | None:
+    """Prepare a fresh shell and wait for its first sign. Returns None, or why there is none and what was printed instead."""
     token = secrets.token_hex(16)
     frames = {name: Frame(b"\0" + token.encode(), lambda _: None) for name in (OUT, ERR)}
     deadline = time.monotonic() + START_SECONDS
@@ -300,9 +309,9 @@ def greeting(stream: Stream) -> str | None:
         for name, data in arrived:
             frames[name].take(data)
         if not arrived:
-            return f"no answer within {START_SECONDS:g} s"
+            return f"no answer within {START_SECONDS:g} s", frames[OUT].stray + frames[ERR].stray
         if any(not data for _, data in arrived):
-            return stream.ended() + last_line(frames[ERR].stray)
+            return stream.ended(), frames[OUT].stray + b"\n" + frames[ERR].stray
     return None
 
 
