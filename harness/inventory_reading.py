@@ -178,11 +178,7 @@ def yaml_group(document: Located, groups: Groups, name: str, place: tuple[str | 
             )
     made.hosts += list(yaml_hosts(document, (*place, "hosts"), value.get("hosts")))
     made.variables |= yaml_variables(document, (*place, "vars"), value.get("vars"))
-    inner = value.get("children")
-    if isinstance(inner, list):
-        inner = dict.fromkeys(inner) if all(isinstance(child, str) for child in inner) else 0
-    if inner is not None and not isinstance(inner, dict):
-        raise ContentError("`children` are groups by name", hint="children: [web, db]", at=document.at(*place, "children"))
+    inner = children_of(value.get("children"), document.at(*place, "children"))
     for child in inner or {}:
         at = document.at(*place, "children", child)
         made.children.append((str(child), at))
@@ -190,6 +186,15 @@ def yaml_group(document: Located, groups: Groups, name: str, place: tuple[str | 
             group(groups, str(child), at, defined=False)
         else:
             yaml_group(document, groups, str(child), (*place, "children", child), inner[child])
+
+
+def children_of(value: object, at: Location) -> dict[str, Any]:
+    """Return the groups inside of a group by name: what is said of each, None where it is only named."""
+    if isinstance(value, list):
+        return {str(child): None for child in value}
+    if value is not None and not isinstance(value, dict):
+        raise ContentError("`children` are groups by name", hint="children: [web, db]", at=at)
+    return value or {}
 
 
 def yaml_hosts(document: Located, place: tuple[str | int, ...], value: object) -> Iterator[tuple[str, Variables, Location]]:
