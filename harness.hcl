@@ -75,6 +75,22 @@ build "golden" {
   component "cloudwatch_agent_config" {}
 }
 
+# Rules, scripts and suites of your own (`site-…`), without a fork; see docs/adding-a-rule.md.
+#
+# site {
+#   folder = "./site"
+# }
+#
+# What a baseline leaves out, always with a reason that reports print, and whose controls a run answers (left out: every edition).
+#
+# baseline "al2" {
+#   editions = ["isms-p", "kisa-unix-2026", "kisa-unix-2021"]
+#
+#   off "filesystem-crontab" {
+#     reason = "The agent of the job scheduler reads this file as a user of its own."
+#   }
+# }
+
 # What evidence must be like before anything is published; `harness gate` says whether it is, with every reason.
 gate {
   block         = ["high", "medium", "low"] # severities whose `fail` closes it; an `error` always does
