@@ -147,6 +147,13 @@ def verify(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutate(session: nox.Session) -> None:
+    """Break every setting of a hardened machine and see that its rule reports it, and no other; `-- --subject ssh` chooses."""
+    prepare(session)
+    call(session, "python", "-m", "tests.mutations.run", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure what users wait for, as whole processes; arguments go to ci/bench.py."""
     prepare(session)

@@ -11,8 +11,11 @@ import yaml
 
 from harness import catalog
 from harness.components import MARK
+from harness.judge import Scope
+from harness.model import Environment
 from harness.pytest_plugin import rule_of
 from harness.suites import SUITES
+from tests.mutations.reading import load
 
 CONTENT = catalog.load()
 TELLING = "changed|pass|fail|verdict|holds|own|tighten|place|assign|swap|need_package|enable_unit|start_unit"
@@ -90,3 +93,24 @@ def test_every_parameter_is_enforced_by_a_rule() -> None:
 def test_every_rule_has_a_control_or_is_about_the_image_itself() -> None:
     without = sorted({rule.subject for rule in CONTENT.rules.values() if not rule.controls})
     assert set(without) <= WITHOUT_SCRIPT | {"hygiene"}
+
+
+MUTATIONS = load()
+
+
+def test_a_mutation_speaks_only_of_rules_that_there_are() -> None:
+    spoken = {name for mutation in MUTATIONS for name in (mutation.rule, *mutation.also)}
+    assert spoken <= set(CONTENT.rules)
+    assert {mutation.subject for mutation in MUTATIONS} == set(CONTENT.subjects)
+
+
+@pytest.mark.parametrize("baseline", sorted(CONTENT.baselines))
+def test_every_rule_of_a_baseline_has_a_mutation_where_it_is_judged(baseline: str) -> None:
+    """Rules that a container cannot show have theirs for a machine with a kernel of its own."""
+    scope = Scope(CONTENT.rules, CONTENT.baseline(baseline).excluded, Environment.CONTAINER)
+    of_baseline = {rule.id for rule in CONTENT.rules.values() if rule.id not in scope.excluded}
+    here = {rule for rule in of_baseline if scope.not_applicable(CONTENT.rules[rule]) is None}
+    tried = [mutation for mutation in MUTATIONS if baseline in mutation.baselines]
+    assert here - {mutation.rule for mutation in tried if not mutation.needs_vm} == set()
+    assert of_baseline - {mutation.rule for mutation in tried} == set()
+    assert {mutation.rule for mutation in tried if len(mutation.baselines) == 1} <= of_baseline

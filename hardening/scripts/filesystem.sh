@@ -99,14 +99,15 @@ spools() { # print what in the spools others could read
 	local folder
 	for folder in /var/spool/cron /var/spool/at; do [[ -d $folder ]] && folders+=("$folder"); done
 	((${#folders[@]})) || return 0
-	find "${folders[@]}" \( -maxdepth 0 -perm /0077 -o -type f -perm /0177 \) -printf '%p\n'
+	# A job of at is executable for its owner: without that bit atd does not start it.
+	find "${folders[@]}" \( -type f -o -path /var/spool/cron -o -path /var/spool/at \) -perm /0077 -printf '%p\n'
 }
 
 write_spools() {
 	local path
 	while read -r path; do
 		[[ -n $path ]] || continue
-		if [[ -d $path ]]; then tighten filesystem-cron-spool "$path" 0700; else tighten filesystem-cron-spool "$path" 0600; fi
+		tighten filesystem-cron-spool "$path" 0700
 	done <<<"$(spools)"
 }
 

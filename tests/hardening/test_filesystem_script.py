@@ -47,6 +47,8 @@ def test_fresh_machine(machine: Machine, parameters: dict[str, str]) -> None:
 def test_modes_that_others_left(machine: Machine, parameters: dict[str, str]) -> None:
     """Too wide, too narrow, somebody else's, behind a link."""
     machine.write("/etc/cron.d/site job", "# not a job\n", "0666")
+    machine.write("/var/spool/cron/ec2-user", "# no job either\n", "0644")
+    machine.write("/var/spool/at/a00001", "#!/bin/sh\n", "0755")
     machine.sh(
         "chmod 0666 /etc/passwd; chmod 0600 /etc/group; chown ec2-user /etc/services; chmod 0755 /root; "
         "touch /etc/hosts.lpd /etc/cron.deny; ln -sfn /nowhere /etc/at.deny; echo alice >/etc/cron.allow; chmod 0644 /etc/cron.allow; "
@@ -60,6 +62,7 @@ def test_modes_that_others_left(machine: Machine, parameters: dict[str, str]) ->
     assert machine.sh("readlink /etc/crontab; cat /etc/cron.allow").split() == ["site/crontab", "alice"]
     assert modes(machine, "/etc/crontab", "/etc/cron.allow", "'/etc/cron.d/site job'") == ["600 root:root"] * 3
     assert modes(machine, "'/etc/profile.d/a b.sh'") == ["755 root:root"]
+    assert modes(machine, "/var/spool/cron/ec2-user", "/var/spool/at/a00001") == ["600 root:root", "700 root:root"]
     assert machine.sh("ls /etc/at.deny /etc/cron.deny", check=False).count("No such file") == 2
 
 
