@@ -55,7 +55,7 @@ class Plan:
     rules: tuple[str, ...] = ()
     """Judge only these; none means all."""
 
-    _first: dict[Environment, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _first: dict[Environment, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def folders(self) -> tuple[Path, ...]:

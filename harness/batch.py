@@ -98,8 +98,7 @@ def batch(commands: Sequence[str], *, together: bool = True, limit: float = LIMI
     groups, rest = grouping.grouped(commands, token) if together else ([], list(commands))
     texts = [*(group.text for group in groups), *rest]
     calls = "".join(f"__harness_ask {number} {shlex.quote(replacing(text))}\n" for number, text in enumerate(texts))
-    program = shlex.quote(redaction.program(token))
-    text = (HEAD + calls + TAIL).replace("@SED@", program).replace("@TOKEN@", token).replace("@LIMIT@", f"{limit:g}")
+    text = (HEAD + calls + TAIL).replace("@SED@", shlex.quote(redaction.SED)).replace("@TOKEN@", token).replace("@LIMIT@", f"{limit:g}")
     return Batch(text, min(WHOLE, limit * len(texts) + 30), tuple(commands), token, tuple(groups), tuple(rest))
 
 

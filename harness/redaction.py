@@ -37,7 +37,7 @@ SED = rf"""
 /\$/s#{ALGORITHM}{HASH}#$\1$[redacted password-hash]#g
 s#{GRUB}#[redacted password-hash]#g
 /PRIVATE KEY-----/s#({BEGIN})(\\n|[A-Za-z0-9+/= ])+#\1[redacted private-key]#g
-/{BEGIN}/,/{END}|@TOKEN@/s#^([ \t]*)[A-Za-z0-9+/=]+([ \t\r]*)$#\1[redacted private-key]\2#
+/{BEGIN}/,/{END}|\x00|^=mark/s#^([ \t]*)[A-Za-z0-9+/=]+([ \t\r]*(\x00|$))#\1[redacted private-key]\2#
 /[Pp][Aa][Ss][Ss]|[Kk][Ee][Yy]|[Tt][Oo][Kk][Ee][Nn]|[Ss][Ee][Cc][Rr][Ee][Tt]/{{
 s#(({NAMES})["']?[ \t]*[=:][ \t]*["']?){VALUE}{{4,}}#\1[redacted credential]#Ig
 }}
@@ -45,9 +45,10 @@ s#(://[A-Za-z0-9._%+~-]+:)[]!$%&()*+.0-9:<=>?A-Z\^_`a-z{{|}}~-]+@#\1[redacted cr
 s#{ACCESS_KEY}#\1[redacted access-key]#g
 s#{TOKENS}#[redacted token]#g
 s#((Bearer|Basic) +)[A-Za-z0-9._~+/=-]{{16,}}#\1[redacted token]#g
-/@TOKEN@ end/q
+/\x00mark[0-9a-f]+ end\x00/q
 """
-"""Program for GNU sed -E; `@TOKEN@` stands for the mark of the batch, where a key without an end ends in any case."""
+"""Program for GNU sed -E. A key without an end ends at the next mark in any case; the marks are `mark` and hexadecimal digits, since
+what a program is called with, and so a random mark in it, is seen by every command that lists processes."""
 
 NET = (
     (re.compile(rf"(?P<kept>{ALGORITHM}){HASH}"), r"\g<kept>[redacted password-hash]"),
@@ -59,11 +60,6 @@ NET = (
     (re.compile(r"(?P<kept>AKIA|ASIA)[0-9A-Z]{16}"), r"\g<kept>[redacted access-key]"),
     (re.compile(TOKENS), "[redacted token]"),
 )
-
-
-def program(token: str) -> str:
-    """Return the sed program of a batch whose marks begin with `token`."""
-    return SED.replace("@TOKEN@", token)
 
 
 def redacted(text: str) -> str:
