@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = "isms-golden-ami/audit/1"
 
 Targets = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(metavar="TARGET…", help="podman://NAME, docker://NAME, ssh://USER@HOST, vm://NAME, local:// or capture://FILE."),
 ]
 BaselineName = Annotated[str | None, typer.Option("--baseline", metavar="NAME", help="Default: the host's own os-release decides.")]
@@ -70,8 +70,20 @@ class Missed:
 
 
 def audit(
-    hosts: Targets,
+    hosts: Targets = None,
     *,
+    inventory: Annotated[
+        Path | None,
+        typer.Option("--inventory", "-i", metavar="FILE", help="Many hosts: a list, YAML or Ansible's INI."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", "-l", metavar="GROUP|PATTERN", help="Only these hosts of the inventory; may be repeated.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Hosts of an inventory that are asked at a time.")] = 16,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, metavar="SECONDS", help="For each host of an inventory.")] = 300,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with an interrupted audit of an inventory: its evidence folder.")
+    ] = None,
     baseline: BaselineName = None,
     rule: Rules = None,
     evidence: Folder = None,
@@ -88,6 +100,26 @@ def audit(
 
     say = console.Progress(quiet=quiet)
     judge = judge_of(configured(config, var, var_file), baseline, rule, waivers)
+    hosts = hosts or []
+    if inventory or resume or any(uri.startswith("ssm://tag:") for uri in hosts):
+        from harness import cli_fleet
+        from harness.targets.connection import Connection
+
+        many = cli_fleet.Request(
+            plan=judge.plan,
+            finish=lambda run: accepted(judge, run)[0],
+            connection=Connection(),
+            inventory=inventory,
+            hosts=tuple(hosts),
+            limit=tuple(limit or ()),
+            jobs=jobs,
+            seconds=timeout,
+            evidence=evidence,
+            resume=resume,
+        )
+        raise typer.Exit(cli_fleet.carry_out(many, output, say))
+    if not hosts:
+        raise UsageError("no host is named", hint="harness audit ssh://USER@HOST, or --inventory FILE")
     found: list[Judged | Missed] = []
     for uri in hosts:
         try:
@@ -177,7 +209,7 @@ def judge_of(settings: Settings | None, baseline: str | None, rules: Sequence[st
     from harness import catalog, site
     from harness import waivers as waiving
     from harness.audit import Plan
-    from harness.verify import chosen_build, overrides_of
+    from harness.builds import chosen_build, overrides_of
 
     content = site.content(settings) if settings else catalog.load()
     for name in rules or ():
@@ -201,12 +233,18 @@ def captured_in(uri: str) -> Capture:
     return captures.read(Path(uri.removeprefix("capture://")))
 
 
+def accepted(judge: Judge, run: Run) -> tuple[Run, Sequence[str]]:
+    """Return a run after the waivers, and the warnings about them."""
+    from harness import waivers as waiving
+
+    return waiving.onto(run, judge.waivers)
+
+
 def kept(judge: Judge, run: Run, taken: Capture, folder: Path | None) -> Judged:
     """Apply the waivers and keep the evidence, where it is wanted."""
-    from harness import waivers as waiving
     from harness.evidence import Evidence
 
-    run, warnings = waiving.onto(run, judge.waivers)
+    run, warnings = accepted(judge, run)
     if folder is None:
         return Judged(run, warnings, None)
     place = Evidence.open(folder, run.id)
