@@ -38,7 +38,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Path, Any,
     text = (folder / "harness.hcl").read_text("utf-8")
     text = text.replace('  component "isms_security_hardening" {}\n  component "cloudwatch_agent_config" {}\n', "")
     (folder / "harness.hcl").write_text(text.replace('off "filesystem-crontab"', 'off "site-asset-mode"'), "utf-8")
-    command = [HARNESS, "verify", "--base", "standin", "--keep", "--format", "json", *RULES]
+    command = [str(HARNESS), "verify", "--base", "standin", "--keep", "--format", "json", *RULES]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         out, err = process.communicate(timeout=SECONDS)
