@@ -1,0 +1,117 @@
+"""Measures the audit of a fleet: as many sshds on loopback addresses as hosts are asked for, all in one container on this machine.
+
+`ci/nox -s bench` measures one host; this is `python ci/bench_fleet.py --hosts 100`: wall seconds, CPU seconds of harness and its peak
+memory, whole process, beside what the machine is. The targets' own work is done by the same CPUs and counts in the wall seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ci.bench import machine  # noqa: E402 - scripts are run by path
+from tests.sshworld import World  # noqa: E402
+
+HARNESS = str(Path(sys.executable).with_name("harness"))
+PORT = 2022
+MOST_SECONDS = 1800
+CONFIG = """\
+Port {port}
+HostKey /etc/ssh/world_ed25519
+PidFile none
+PermitRootLogin prohibit-password
+MaxStartups 200
+"""
+
+
+def sshds(world: World, hosts: int) -> list[str]:
+    """Start one sshd per host on an address of its own; return the addresses."""
+    addresses = [f"127.1.{number // 250}.{number % 250 + 1}" for number in range(hosts)]
+    world.people()
+    config = CONFIG.format(port=PORT)
+    starts = "".join(f"/usr/sbin/sshd -f /run/sshd/fleet -o ListenAddress={address}\n" for address in addresses)
+    world.sh(f"cat >/run/sshd/fleet <<'END'\n{config}END\n{starts}")
+    return addresses
+
+
+def measure(folder: Path, addresses: list[str], jobs: int) -> dict[str, object]:
+    """Audit them all once, as a whole process."""
+    inventory = folder / "inventory"
+    inventory.write_text("".join(f"root@{address}:{PORT}\n" for address in addresses), "utf-8")
+    command = [
+        HARNESS,
+        "audit",
+        "--inventory",
+        str(inventory),
+        "--jobs",
+        str(jobs),
+        "--evidence",
+        str(folder / "evidence"),
+        "--format",
+        "json",
+    ]
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True, timeout=MOST_SECONDS, check=False
+    )
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in {0, 1}:
+        raise SystemExit(f"harness ended with {done.returncode}: {done.stderr[-2000:]}")
+    summary = json.loads(done.stdout)["summary"]
+    if summary["judged"] != len(addresses):
+        raise SystemExit(f"not all hosts were judged: {summary}; {done.stderr[-2000:]}")
+    return {
+        "hosts": len(addresses),
+        "jobs": jobs,
+        "wall_seconds": round(seconds, 2),
+        "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
+        "peak_mib": after.ru_maxrss // 1024,
+    }
+
+
+def home(folder: Path, world: World) -> None:
+    """Make the home of a user who knows the hosts and has their key."""
+    (folder / ".ssh").mkdir(mode=0o700)
+    key = " ".join(world.sh("cat /etc/ssh/world_ed25519.pub").split()[:2])
+    (folder / ".ssh" / "known_hosts").write_text(f"[127.1.*]:{PORT} {key}\n", "utf-8")
+    (folder / ".ssh" / "config").write_text(f"Host *\n  IdentityFile {world.keys['ed25519']}\n  IdentitiesOnly yes\n", "utf-8")
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hosts", type=int, default=100, metavar="N")
+    parser.add_argument("--jobs", type=int, default=[16], nargs="+", metavar="N", help="hosts at a time; several are measured in turn")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures with the machine they were taken on")
+    options = parser.parse_args()
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="isms-bench-", ignore_cleanup_errors=True) as place:
+        folder = Path(place)
+        world = World.begin(folder)
+        try:
+            addresses = sshds(world, options.hosts)
+            home(folder, world)
+            for jobs in options.jobs:
+                for _ in range(options.repeat):
+                    figures.append(measure(folder, addresses, jobs))
+                    print(figures[-1], flush=True)
+        finally:
+            world.end()
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
