@@ -2,7 +2,7 @@
 
 Mutations of different settings share a round, since asking every question takes its time: each is judged by its own rule
 just before and just after it is made; at the end of the round all rules are judged, and whatever reports beyond those is
-tracked down by trying each mutation of the round alone. `--alone` gives every mutation a round of its own.
+tracked down to the mutation that makes it. `--alone` gives every mutation a round of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from tests.mutations.machine import Machine, NotAppliedError, hardened
 from tests.mutations.reading import BASELINES, Mutation, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from harness.suites import Check
 
@@ -132,22 +132,41 @@ class Trial:
         return self._machine
 
     def round(self, group: Sequence[Mutation]) -> None:
-        """Try the mutations of one round together. When others report, again in halves; what was not seen, again alone."""
+        """Try the mutations of one round together; when others report, find out by whose doing; try what was not seen once more, alone."""
         findings, strangers = self.attempt(group)
-        if strangers and len(group) > 1:
-            self.say(f"a round of {len(group)} in halves, since {', '.join(strangers)}")
-            half = len(group) // 2
-            self.round(group[:half])
-            self.round(group[half:])
-            return
+        blamed = self.blamed(group, strangers) if len(group) > 1 else {group[0].title: list(strangers.values())}
         for each in findings:
             if not each.detected and len(group) > 1:
                 self.round([each.mutation])
                 continue
-            finding = Finding(each.mutation, each.detected, each.problem, tuple(strangers.values()))
+            finding = Finding(each.mutation, each.detected, each.problem, tuple(blamed.get(each.mutation.title, ())))
             self.tally.findings.append(finding)
             if not finding.detected or finding.others:
                 self.say(f"!! {each.mutation.title}: {each.problem} {'; '.join(finding.others)}")
+
+    def blamed(self, group: Sequence[Mutation], strangers: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return which mutations make others report: halves of the round are made again, and only the others are judged."""
+        found: dict[str, list[str]] = {}
+        for rule in strangers:
+            suspects = [each for each in group if rule not in {each.rule, *each.also}]
+            while len(suspects) > 1:
+                half = suspects[: len(suspects) // 2]
+                suspects = half if self.heard(half, rule) else suspects[len(half) :]
+            words = self.heard(suspects, rule)
+            self.say(f"{rule} reports, by the doing of {suspects[0].title if words else 'several together'}")
+            for each in suspects if words else group:
+                found.setdefault(each.title, []).append(words or f"{strangers[rule]} (several together)")
+        return found
+
+    def heard(self, group: Sequence[Mutation], rule: str) -> str:
+        """Return what a rule says when these mutations are made; empty when it passes."""
+        machine = self.machine()
+        for mutation in group:
+            with suppress(NotAppliedError):
+                machine.apply(mutation)
+        result = machine.judge.judge([rule])[rule]
+        self.put_back(machine, group)
+        return "" if result.status is Status.PASS else said([result])
 
     def attempt(self, group: Sequence[Mutation]) -> tuple[list[Finding], dict[str, str]]:
         """Break, judge and put back; return what was seen, and what others said."""
