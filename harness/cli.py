@@ -88,6 +88,7 @@ def verify(
     ] = None,
     base: Annotated[Base, typer.Option("--base", help="Where a fresh container comes from.")] = Base.AUTO,
     as_is: Annotated[bool, typer.Option("--as-is", help="Judge the base as it comes, without hardening.")] = False,
+    vm: Annotated[bool, typer.Option("--vm", help="Boot the result in a virtual machine as well; judge, restart, judge again.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the target running and print its URI.")] = False,
     evidence: Annotated[Path, typer.Option("--evidence", metavar="DIR", help="Folder that gets one folder per run.")] = Path("evidence"),
     rule: Annotated[list[str] | None, typer.Option("--rule", metavar="ID", help="Judge only this rule; may be repeated.")] = None,
@@ -113,6 +114,7 @@ def verify(
         base=base.value,
         as_is=as_is,
         keep=keep,
+        vm=vm,
         evidence=evidence,
         rules=tuple(rule or ()),
         waivers=waivers,
@@ -127,7 +129,7 @@ def verify(
         console.show(run)
         sys.stdout.write(f"evidence  {kept.folder}\n")
         if keep or (target and "://" in target):
-            sys.stdout.write(f"target    {run.target['uri']}\n")
+            sys.stdout.write("".join(f"target    {run.target[name]}\n" for name in ("uri", "vm_uri") if name in run.target))
     raise typer.Exit(0 if run.clean() else 1)
 
 

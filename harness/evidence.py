@@ -65,9 +65,9 @@ class Evidence:
         for document in rendered:
             (self.documents_folder / document.file_name).write_bytes(document.data)
 
-    def capture(self, capture: Capture) -> None:
-        """Keep every question that was asked on the target and its answer, compressed, without secrets."""
-        capture.write(self.folder / "capture.json.zst")
+    def capture(self, capture: Capture, name: str = "capture") -> None:
+        """Keep every question that was asked on a target and its answer, compressed, without secrets."""
+        capture.write(self.folder / f"{name}.json.zst")
 
     def failure(self, message: str, hint: str | None) -> None:
         """Say why there is no run.json."""

@@ -142,6 +142,8 @@ class Result:
     """What was asked on the target to judge the rule."""
     was: Status | None = None
     """The true status of a `waived` result, `fail` or `error`; None for every other status."""
+    where: tuple[str, ...] = ()
+    """Where it was judged, in a run on more than one target: `container`, `vm`, `vm restarted`. Empty in any other run."""
 
 
 @dataclass(frozen=True, slots=True)

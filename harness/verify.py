@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__, attestation, audit, controls, evidence, pytest_plugin, site, suites, toe, waivers
+from harness import __version__, attestation, controls, evidence, site, toe, waivers
 from harness.builds import chosen_build, documents, overrides_of
-from harness.errors import BuildError, ContentError, HarnessError, UsageError
-from harness.judge import Scope, results
+from harness.errors import BuildError, HarnessError, UsageError
+from harness.judging import Task, judged
 from harness.model import DocumentRun, Run
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from harness.console import Progress
     from harness.evidence import Evidence
     from harness.images.base import BaseImage
+    from harness.model import Result
     from harness.targets.base import Target
+    from harness.targets.container import ContainerTarget
 
 DETECT = '. /etc/os-release && printf "%s %s" "$ID" "$VERSION_ID"'
 QUESTION_SECONDS = 60.0
@@ -41,6 +43,8 @@ class Options:
     as_is: bool = False
     """Judge the base as it comes, without hardening."""
     keep: bool = False
+    vm: bool = False
+    """Boot what the container was hardened into, and judge that too, twice."""
     evidence: Path = Path("evidence")
     rules: tuple[str, ...] = ()
     """Judge only these rules; none means all."""
@@ -72,7 +76,13 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
     if not options.as_is:
         readable(settings)
     started = datetime.now(UTC)
+    if options.vm:
+        from harness import booted
+
+        booted.require()
     with opened(settings, options, content, say) as place:
+        if options.vm:
+            container_of(place.target)
         build = chosen_build(settings, place.source)
         rendered = () if options.as_is else documents(content, place.baseline, build)
         kept = evidence.Evidence.open(options.evidence, evidence.run_id(place.baseline.name, started))
@@ -116,22 +126,9 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
     """Harden, harden again, judge."""
     kept.documents(rendered)
     ran = hardened(place.target, rendered, kept, say)
+    task = Task(content, place.baseline, overrides_of(build), options.rules, started)
     judges = site.digests(content, place.baseline)
-    rules = {rule: content.rules[rule] for rule in options.rules} or dict(content.rules)
-    scope = Scope(rules=rules, excluded=place.baseline.excluded, environment=place.target.environment)
-    values = content.values(place.baseline, overrides_of(build))
-    from harness.testinfra_backend import host_for
-
-    host = host_for(place.target)
-    plan = audit.Plan(content, place.baseline.name, overrides_of(build), tuple(rules) if options.rules else ())
-    host.backend.prepare(audit.FIRST)
-    with suppress(ContentError):  # pytest says it better
-        host.backend.prepare(plan.first(place.target.environment))
-    say(f"judging {len(rules)} rules")
-    try:
-        judging = pytest_plugin.judge(place.target, host, scope, values, (suites.SUITES, *content.suites), known=content.rules)
-    finally:
-        kept.capture(audit.recorded(place.target, host.backend, started))
+    found, machine = results_of(task, place, options, kept, say)
     return Run(
         id=kept.folder.name,
         started=started,
@@ -142,14 +139,43 @@ def carried_out(  # noqa: PLR0913 - the parts of one run
             "environment": place.target.environment.value,
             "source": place.source.name if place.source else "",
             **place.target.facts,
+            **machine,
         },
         base=base_facts(place.base),
         baseline=place.baseline.name,
-        parameters=values,
+        parameters=task.values,
         documents=ran,
-        results=results(scope, judging.outcomes),
+        results=found,
         digests=judges,
     )
+
+
+def results_of(task: Task, place: Opened, options: Options, kept: Evidence, say: Progress) -> tuple[tuple[Result, ...], dict[str, str]]:
+    """Judge the target and, where it is asked for, the virtual machine that it becomes; return the results and the machine's facts."""
+    from harness.testinfra_backend import host_for
+
+    def here() -> tuple[Result, ...]:
+        say(f"judging {len(task.rules)} rules")
+        return judged(task, place.target, host_for(place.target), kept)
+
+    if not options.vm:
+        return here(), {}
+    from harness import booted
+
+    # The machine boots while the container is judged.
+    with booted.booting(container_of(place.target), say, keep=options.keep) as target:
+        stages = (booted.Stage("container", here()), *booted.stages(task, target, kept, say))
+        facts = {f"vm_{name}": value for name, value in target.facts.items()}
+        return booted.united(stages), {"environments": "container, vm", "vm_uri": target.uri, **facts}
+
+
+def container_of(target: Target) -> ContainerTarget:
+    """Return a target that can become a virtual machine. Raises UsageError for any other."""
+    from harness.targets.container import ContainerTarget
+
+    if not isinstance(target, ContainerTarget):
+        raise UsageError(f"--vm boots what a container was hardened into, and {target.uri} is none")
+    return target
 
 
 @contextmanager

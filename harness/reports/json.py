@@ -84,6 +84,7 @@ def from_data(data: dict[str, Any]) -> Run:
                     "title": Title(**result["title"]),
                     "controls": tuple(result["controls"]),
                     "commands": tuple(result["commands"]),
+                    "where": tuple(result.get("where", ())),
                     "was": Status(result["was"]) if result.get("was") else None,
                 }
             )

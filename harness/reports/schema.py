@@ -63,6 +63,7 @@ class Outcome(Spec):
     title: Titles
     fix: str
     commands: list[str]
+    where: list[str] = []
     was: Literal["fail", "error"] | None = None
 
 
