@@ -175,6 +175,10 @@ class Dialogue:
         self._outcomes |= {index: outcome for index, outcome in zip(pending, outcomes, strict=True) if outcome is not None}
         return replay.missing
 
+    def asks(self, questions: Batch) -> None:
+        """Put a batch that was made elsewhere: of another host with the same questions, or of a part of them."""
+        self._asked = questions
+
     def take(self, completed: Completed) -> None:
         """Take what the batch printed. Raises TargetError when nothing of it is there, since the host then did not run it."""
         asked, self._asked = self._asked, None

@@ -84,6 +84,13 @@ def audit(
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with an interrupted audit of an inventory: its evidence folder.")
     ] = None,
+    ssm_bucket: Annotated[
+        str | None,
+        typer.Option("--ssm-bucket", metavar="NAME", envvar="HARNESS_SSM_BUCKET", help="S3 bucket for long answers of ssm://."),
+    ] = None,
+    print_iam_policy: Annotated[
+        bool, typer.Option("--print-iam-policy", help="Print what an audit of ssm:// hosts must be allowed to do, and stop.")
+    ] = False,
     baseline: BaselineName = None,
     rule: Rules = None,
     evidence: Folder = None,
@@ -98,6 +105,11 @@ def audit(
     from harness import audit as auditing
     from harness import console
 
+    if print_iam_policy:
+        from harness.targets import ssm
+
+        sys.stdout.write(json.dumps(ssm.policy(ssm_bucket), indent=2) + "\n")
+        raise typer.Exit
     say = console.Progress(quiet=quiet)
     judge = judge_of(configured(config, var, var_file), baseline, rule, waivers)
     hosts = hosts or []
@@ -116,6 +128,7 @@ def audit(
             seconds=timeout,
             evidence=evidence,
             resume=resume,
+            bucket=ssm_bucket,
         )
         raise typer.Exit(cli_fleet.carry_out(many, output, say))
     if not hosts:

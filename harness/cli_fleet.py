@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.model import Run
     from harness.targets.base import Target
     from harness.targets.connection import Connection
+    from harness.targets.runcommand import RunCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Request:
     evidence: Path | None = None
     """None: `evidence`."""
     resume: Path | None = None
+    bucket: str | None = None
+    """S3 bucket for what Systems Manager would cut."""
 
 
 def carry_out(request: Request, output: Format, say: Progress) -> int:
@@ -57,12 +60,20 @@ def carry_out(request: Request, output: Format, say: Progress) -> int:
     wanted = [entry for entry in chosen(store.entries, request) if entry.uri not in before]
     total = len(store.entries)
     say(f"{total} hosts{f', {len(before)} of them judged before' if before else ''}; evidence {store.folder}")
+    plans = fleet.Plans(request.plan)
+
+    def managed(entries: Sequence[Entry], keep: fleet.Kept, miss: fleet.Missed) -> None:
+        from harness import fleet_ssm
+
+        fleet_ssm.Asking(plans, run_command(request), request.seconds, keep, miss).ask(entries)
+
     asking = fleet.Fleet(
-        fleet.Plans(request.plan),
+        plans,
         store,
         fleet.Options(request.jobs, request.seconds),
         opener(request.connection),
         request.finish,
+        managed,
     )
     interrupted: KeyboardInterrupt | None = None
     try:
@@ -98,7 +109,23 @@ def entries_of(request: Request, say: Progress) -> tuple[Entry, ...]:
         entries += inventory.limited(read.entries, request.limit) if request.limit else read.entries
     known = {entry.uri for entry in entries}
     entries += [inventory.Entry(uri, uri) for uri in dict.fromkeys(request.hosts) if uri not in known]
-    return tuple(entries)
+    return with_tags(entries, request)
+
+
+def with_tags(entries: Sequence[Entry], request: Request) -> tuple[Entry, ...]:
+    """Return the hosts with each tag of instances replaced by the instances."""
+    if not any(entry.uri.startswith("ssm://") for entry in entries):
+        return tuple(entries)
+    from harness import fleet_ssm
+
+    return fleet_ssm.entries(entries, lambda: run_command(request))
+
+
+def run_command(request: Request) -> RunCommand:
+    """Return the way to instances behind Systems Manager."""
+    from harness.targets.runcommand import RunCommand
+
+    return RunCommand(request.bucket)
 
 
 def chosen(entries: Sequence[Entry], request: Request) -> Sequence[Entry]:

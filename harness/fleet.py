@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from harness.model import Run
     from harness.targets.base import Target
 
-__all__ = ["Fleet", "Options", "Plans", "Summary", "exit_code", "summary"]
+    Kept = Callable[[Entry, Capture, Run], None]
+    Missed = Callable[[Entry, HarnessError], None]
 
 SSM = "ssm://"
 DEFECT = "unexpected"
@@ -186,11 +187,6 @@ class Fleet:
         self.store.miss(entry, error)
         hint, took = error.hint or "", round(seconds, 3)
         return Row(entry.name, entry.uri, entry.groups, error=str(error), hint=hint, code=error.exit_code, seconds=took)
-
-
-if TYPE_CHECKING:
-    Kept = Callable[[Entry, Capture, Run], None]
-    Missed = Callable[[Entry, HarnessError], None]
 
 
 def defect(error: Exception) -> HarnessError:
