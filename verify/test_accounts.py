@@ -22,7 +22,7 @@ START_UP = "/etc/profile /etc/bashrc /etc/bash.bashrc /etc/csh.cshrc /etc/csh.lo
 NEEDLESS = frozenset({"lp", "uucp", "nuucp", "games", "ftp", "gopher", "news"})
 """Accounts that KISA's guide names as examples of needless ones."""
 UMASK = re.compile(r"(?:^|[\s;&|({])umask\s+(?P<mask>0?[0-7]{2,3})(?=[\s;&|)}]|$)")
-PROBE = r"""printf '\036'; umask; printf '%s\n' "${TMOUT:-}"; (unset TMOUT) 2>/dev/null && echo changeable || echo readonly
+PROBE = r"""exec >&3 3>&-; umask; printf '%s\n' "${TMOUT:-}"; (unset TMOUT) 2>/dev/null && echo changeable || echo readonly
 printf '%s\n' "$PATH"; set --; IFS=:; for d in $PATH; do case $d in /*) [ ! -e "$d/." ] || set -- "$@" "${d%/}/." ;; esac; done
 [ $# = 0 ] || stat -c '%a|%U|%G|%F|%n' -- "$@"
 """
@@ -286,8 +286,9 @@ def shell(host: Host, user: str = "root") -> Shell:
     else:
         surroundings = f"env -i HOME=/home/{user} USER={user} LOGNAME={user} PATH=/usr/bin:/bin"
         become = f'setpriv --reuid "$(id -u {user})" --regid "$(id -g {user})" --clear-groups {surroundings} bash -lc %s'
-    text = ask(host, become + " </dev/null", PROBE)
-    mask, tmout, readonly, search, *folders = text.rpartition("\x1e")[2].splitlines()
+    # What the start-up files print stays on the host: nobody asked for it.
+    text = ask(host, become + " </dev/null 3>&1 >/dev/null 2>&1", PROBE)
+    mask, tmout, readonly, search, *folders = text.splitlines()
     return Shell(int(mask, 8), tmout, readonly == "readonly", search, facts_of("\n".join(folders)))
 
 
