@@ -233,6 +233,8 @@ isms_main() {
 	[[ $(id -u) -eq 0 ]] || die "must run as root"
 	case $verb in
 	apply)
+		# What a run that was killed left beside the file that it was about to replace.
+		find /etc /boot /opt /usr/lib /var/lib -xdev -type f -name '.isms.??????' -delete 2>/dev/null || :
 		apply
 		printf 'summary changes=%d\n' "$isms_changes"
 		;;
