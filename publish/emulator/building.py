@@ -53,6 +53,8 @@ class Log:
     cancelled: threading.Event
     waiting: list[LogLine] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    timer: threading.Timer | None = None
+    """Sends what waits when no further line comes."""
 
     def tell(self, text: str, level: str = "Info") -> None:
         """Write a line. Raises CancelledError when the image was cancelled."""
@@ -67,6 +69,9 @@ class Log:
     def flush(self) -> None:
         """Send what is waiting."""
         with self.lock:
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
             if self.waiting:
                 lines, self.waiting = self.waiting, []
                 self.emulator.world(self.region).log(self.group, self.stream, lines)
@@ -76,6 +81,10 @@ class Log:
         with self.lock:
             self.waiting.append((now, text))
             ripe = len(self.waiting) >= _FLUSH_LINES or now - self.waiting[0][0] >= _FLUSH
+            if not ripe and self.timer is None:
+                self.timer = threading.Timer(_FLUSH.total_seconds(), self.flush)
+                self.timer.daemon = True
+                self.timer.start()
         if ripe:
             self.flush()
 

@@ -276,3 +276,16 @@ def test_an_interrupted_run_leaves_no_container_and_keeps_its_logs(number: signa
     assert json.loads((evidence / "failure.json").read_text("utf-8"))["message"] == "interrupted"
     (detailed,) = evidence.glob("logs/TOE_*/detailedoutput.json")
     assert json.loads(detailed.read_text("utf-8"))["status"] == "failed"
+
+
+@pytest.mark.parametrize("kept", ["al2"], indirect=True)
+def test_its_evidence_carries_a_rehearsal_to_the_end(kept: tuple[Done, Path]) -> None:
+    _, folder = kept
+    done = harness("rehearse", "--target", "al2", "--evidence", "evidence", "--format", "json", cwd=folder)
+    assert done.code == 0, done.err
+    states = [entry["state"] for entry in done.run["states"]]
+    assert states == ["PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "AVAILABLE"]
+    assert any("stand-in" in difference for difference in done.run["policy"])
+    assert "STAND-IN" in done.run["base"]
+    assert done.run["amis"]["ap-northeast-2"].startswith("ami-")
+    assert left_by(done.pid) == []
