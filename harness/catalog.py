@@ -7,20 +7,18 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
-from harness import controls, locatedyaml
+from harness import catalogcache, controls, locatedyaml
 from harness.errors import ContentError, Location, UsageError
-from harness.model import Control, Environment, Rule, Severity, Title
-from harness.specs import Spec, TitleSpec, validated
+from harness.model import Control, Environment, Rule, Title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.controls import Edition
     from harness.locatedyaml import Located
+    from harness.specs import RuleFileSpec, RuleSpec
 
 CONTENT = Path(__file__).resolve().parent.parent / "hardening"
 """The content that comes with harness: the folder beside the package, in a checkout as in an installed wheel."""
@@ -182,57 +180,20 @@ class Catalog:
         return {**baseline.parameters, **overrides}
 
 
-class ParameterSpec(Spec):
-    """A parameter as a rule file declares it."""
-
-    type: Literal["integer", "text", "flag", "words"]
-    description: Annotated[str, Field(min_length=1)]
-    minimum: int | None = None
-    maximum: int | None = None
-    pattern: str | None = None
-    default: str | None = None
-
-
-class RuleSpec(Spec):
-    """A rule as a rule file states it."""
-
-    id: str
-    title: TitleSpec
-    severity: Severity
-    rationale: Annotated[str, Field(min_length=1)]
-    fix: Annotated[str, Field(min_length=1)]
-    controls: dict[str, list[str]]
-    parameters: tuple[str, ...] = ()
-    applies_to: tuple[Environment, ...] = tuple(Environment)
-    elsewhere: str | None = None
-
-
-class RuleFileSpec(Spec):
-    """A file of hardening/rules/."""
-
-    parameters: dict[str, ParameterSpec] = Field(default_factory=dict)
-    rules: list[RuleSpec]
-
-
-class OsSpec(Spec):
-    """Which operating system a baseline is for, in the words of os-release."""
-
-    id: str
-    version_id: str
-
-
-class BaselineSpec(Spec):
-    """A file of hardening/baselines/."""
-
-    title: TitleSpec
-    os: OsSpec
-    parameters: dict[str, str]
-    excluded: dict[str, str] = Field(default_factory=dict)
-    editions: tuple[str, ...] = ()
-
-
 def load(folder: Path = CONTENT, site: Path | None = None) -> Catalog:
-    """Load controls, rules and baselines, and a user's own rules. Raises ContentError with file and line for whatever does not resolve."""
+    """Load controls, rules and baselines, and a user's own rules. Raises ContentError with file and line for whatever does not resolve.
+
+    What comes with harness is read and checked once for each version of it; a user's own rules every time.
+    """
+    if folder == CONTENT and site is None:
+        return catalogcache.cached(folder, lambda: loaded(folder, None))
+    return loaded(folder, site)
+
+
+def loaded(folder: Path, site: Path | None) -> Catalog:
+    """Read and check everything."""
+    from harness import specs
+
     editions = controls.load(folder / "controls", STANDARDS)
     rules: dict[str, Rule] = {}
     parameters: dict[str, Parameter] = {}
@@ -245,7 +206,7 @@ def load(folder: Path = CONTENT, site: Path | None = None) -> Catalog:
                     f"`{path.stem}` cannot be a subject", hint="one word of lower-case letters that no other subject has", at=document.at()
                 )
             subjects[path.stem] = path
-            spec = validated(RuleFileSpec, document)
+            spec = specs.validated(specs.RuleFileSpec, document)
             add_parameters(parameters, spec, document, own=root is not site)
             for index, rule_spec in enumerate(spec.rules):
                 if rule_spec.id.startswith(SITE) is not (root is site):
@@ -334,8 +295,10 @@ def controls_of(spec: RuleSpec, document: Located, index: int, editions: Mapping
 
 def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str, Parameter]) -> Baseline:
     """Load one baseline: a value for every parameter, and reasons for what it leaves out."""
+    from harness import specs
+
     document = locatedyaml.load(path)
-    spec = validated(BaselineSpec, document)
+    spec = specs.validated(specs.BaselineSpec, document)
     for name, value in spec.parameters.items():
         if name not in parameters:
             raise ContentError(f"no rule declares the parameter `{name}`", at=document.at("parameters", name))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from harness import locatedyaml
 from harness.errors import ContentError
 from harness.model import Answer, Control, ControlResult, Severity, Status, Title, Verdict
-from harness.specs import Spec, TitleSpec, validated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from harness.catalog import Baseline, Catalog
     from harness.locatedyaml import Located
     from harness.model import Result, Rule, Run
+    from harness.specs import EditionSpec, ItemSpec, TitleSpec
 
 KEPT = "services_kept"
 """The parameter that leaves services running on purpose: then a rule passes without a look at how they are set up."""
@@ -67,33 +67,6 @@ class Edition:
         return f"{self.standard} {self.edition}"
 
 
-class ItemSpec(Spec):
-    """A control as a file states it."""
-
-    id: str
-    title: TitleSpec
-    group: TitleSpec
-    severity: Severity | None = None
-    good: TitleSpec | None = None
-    answer: Answer
-    ask: TitleSpec | None = None
-    reason: TitleSpec | None = None
-    evidence: TitleSpec | None = None
-    beside: Literal["publish", "run"] | None = None
-    kept: tuple[str, ...] = ()
-
-
-class EditionSpec(Spec):
-    """A file of hardening/controls/."""
-
-    standard: str
-    edition: str
-    title: TitleSpec
-    issuer: str
-    published: str
-    controls: list[ItemSpec]
-
-
 def load(folder: Path, standards: Mapping[str, tuple[str, str]]) -> dict[str, Edition]:
     """Load every edition of a folder. Raises ContentError with file and line.
 
@@ -105,8 +78,10 @@ def load(folder: Path, standards: Mapping[str, tuple[str, str]]) -> dict[str, Ed
 
 def edition(path: Path, standards: Mapping[str, tuple[str, str]]) -> Edition:
     """Load one edition."""
+    from harness import specs
+
     document = locatedyaml.load(path)
-    spec = validated(EditionSpec, document)
+    spec = specs.validated(specs.EditionSpec, document)
     if standards.get(path.stem) != (spec.standard, spec.edition):
         raise ContentError(
             f"{path.stem} is no key of {spec.standard} {spec.edition}", hint=f"keys: {', '.join(standards)}", at=document.at("edition")
