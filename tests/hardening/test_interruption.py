@@ -39,7 +39,8 @@ echo "steps $n" >&2
 """
 STATE = (
     "{ P='/etc /boot /root /home /opt /usr/lib/systemd /usr/lib/sysctl.d /var/spool /var/lib/aide /var/lib/update-motd'; "
-    "find $P -xdev -printf '%y %m %U %G %p %l\\n'; find $P -xdev -type f ! -name audit.rules.prev -exec sha256sum {} +; } 2>/dev/null | sort"
+    "find $P -xdev -printf '%y %m %U %G %p %l\\n'; "
+    "find $P -xdev -type f ! -name audit.rules.prev -exec sha256sum {} +; } 2>/dev/null | sort"
 )
 VALID = """
 [ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
