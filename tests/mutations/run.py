@@ -145,7 +145,10 @@ class Trial:
                 self.say(f"!! {each.mutation.title}: {each.problem} {'; '.join(finding.others)}")
 
     def blamed(self, group: Sequence[Mutation], strangers: Mapping[str, str]) -> dict[str, list[str]]:
-        """Return which mutations make others report: halves of the round are made again, and only the others are judged."""
+        """Return which mutations make others report: halves of the round are made again, and only the others are judged.
+
+        What no mutation does by itself is said and not counted: it took several, or did not come again.
+        """
         found: dict[str, list[str]] = {}
         for rule in strangers:
             suspects = [each for each in group if rule not in {each.rule, *each.also}]
@@ -153,9 +156,10 @@ class Trial:
                 half = suspects[: len(suspects) // 2]
                 suspects = half if self.heard(half, rule) else suspects[len(half) :]
             words = self.heard(suspects, rule)
-            self.say(f"{rule} reports, by the doing of {suspects[0].title if words else 'several together'}")
-            for each in suspects if words else group:
-                found.setdefault(each.title, []).append(words or f"{strangers[rule]} (several together)")
+            if words:
+                found.setdefault(suspects[0].title, []).append(words)
+            else:
+                self.say(f"no mutation by itself makes that {strangers[rule]}")
         return found
 
     def heard(self, group: Sequence[Mutation], rule: str) -> str:
@@ -164,7 +168,8 @@ class Trial:
         for mutation in group:
             with suppress(NotAppliedError):
                 machine.apply(mutation)
-        result = machine.judge.judge([rule])[rule]
+        # A log-in meets the configuration of sshd that is in force, which in a round of all rules was loaded before.
+        result = machine.judge.judge({rule, "survival-sshd-reload"})[rule]
         self.put_back(machine, group)
         return "" if result.status is Status.PASS else said([result])
 
