@@ -98,6 +98,7 @@ gate {
   targets       = ["al2", "al2023"] # sources that need evidence; left out: every source that a build hardens
   signature     = "required"        # or "optional"
   keys          = []                # trusted public keys: ["./evidence-key.pub"], or "awskms:" and a key's id
+  environments  = []                # ["vm"]: only evidence of `harness verify --vm` counts
   allow_standin = false             # true for a rehearsal without a registry
 }
 

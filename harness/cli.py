@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import typer
 from typer.core import TyperGroup
 
-from harness import __version__, cli_audit, cli_drift
+from harness import __version__, cli_audit, cli_drift, cli_vm
 from harness.errors import HarnessError, UnreachableError, UsageError
 from harness.model import Severity
 from harness.options import Config, Format, Output, Quiet, Var, VarFile, pairs, settings_from
@@ -62,6 +62,7 @@ evidence_app = typer.Typer(
 app.add_typer(evidence_app)
 cli_audit.register(app)
 cli_drift.register(app)
+cli_vm.register(app)
 publishing.register(app)
 
 

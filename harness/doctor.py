@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from harness import engine as engines
 from harness import engine_trial, leftovers
 from harness.errors import EngineError, UnreachableError
+from harness.vms import probe, store, tools
 
 if TYPE_CHECKING:
     from harness.engine import Engine
@@ -188,9 +189,28 @@ def machine() -> list[Finding]:
     )
     if shutil.which(program) is None:
         return [Finding("virtual machine", "missing", f"no {program}", "needed only for targets of the kind vm")]
-    device = Path("/dev/kvm")
-    fast = device.exists() and os.access(device, os.R_OK | os.W_OK)
-    return [Finding("virtual machine", "ok" if fast else "warn", program, "" if fast else "no /dev/kvm: it is emulated, and slow")]
+    absent = tools.missing() if platform.machine() == "x86_64" else []
+    if absent:
+        return [Finding("virtual machine", "missing", f"without {', '.join(absent)}", tools.installation(absent))]
+    found = probe.EMULATED if not probe.usable() else probe.recalled()
+    if found is None:
+        return [Finding("virtual machine", "ok", f"{program}; whether KVM starts a guest is found out by the first one"), guests()]
+    how = "accelerated by KVM" if found.name == "kvm" else f"emulated: {found.why}"
+    return [Finding("virtual machine", "ok" if found.name == "kvm" else "warn", f"{program}, {how}"), guests()]
+
+
+def guests() -> Finding:
+    """Remove the virtual machines that crashed runs left behind, and say which are there."""
+    removed = store.sweep()
+    there = store.guests()
+    kept = [guest.name for guest in there if store.left(guest).kept]
+    parts = [
+        f"removed {', '.join(removed)} of a crashed run" if removed else "",
+        f"{len(there) - len(kept)} of runs going on" if len(there) > len(kept) else "",
+        f"kept: {', '.join(kept)}" if kept else "",
+    ]
+    hint = f"`harness vm remove {' '.join(kept)}` removes them" if kept else ""
+    return Finding("virtual machines", "ok", "; ".join(filter(None, parts)) or "none left over", hint)
 
 
 def install(findings: list[Finding], os_release: str | None = None) -> list[Finding]:

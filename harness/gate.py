@@ -35,6 +35,8 @@ class Policy:
     keys_known: bool = False
     """Whether the policy names keys at all."""
     allow_standin: bool = False
+    environments: frozenset[str] = frozenset()
+    """Where every rule that applies there must have been judged: `container`, `vm`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def of_target(policy: Policy, facts: Facts, now: datetime) -> Iterator[Finding]:
     if run is None:
         return
     yield from of_time(policy, run, now, again)
+    yield from of_environments(policy, run, facts.target)
     yield from of_base(policy, facts.expected, run, again)
     yield from of_documents(facts.expected, run, again)
     yield from of_judges(facts.expected, run, again)
@@ -151,6 +154,20 @@ def of_time(policy: Policy, run: Run, now: datetime, again: str) -> Iterator[Fin
     elif now - run.finished > policy.max_age:
         hours, most = int((now - run.finished).total_seconds() // 3600), int(policy.max_age.total_seconds() // 3600)
         yield "stale", f"the run is {hours} hours old, the policy takes {most}", again
+
+
+def of_environments(policy: Policy, run: Run, target: str) -> Iterator[Finding]:
+    """Ask that the run judged wherever the policy wants it to."""
+    lacking = sorted(policy.environments - judged_in(run))
+    if lacking:
+        option = " --vm" if "vm" in lacking else ""
+        yield "environment", f"it was not judged in: {', '.join(lacking)}", f"run `{AGAIN.format(target=target)}{option}`"
+
+
+def judged_in(run: Run) -> frozenset[str]:
+    """Return where a run judged."""
+    told = run.target.get("environments") or run.target.get("environment", "")
+    return frozenset(word.strip() for word in told.split(","))
 
 
 def of_base(policy: Policy, expected: Expectation, run: Run, again: str) -> Iterator[Finding]:
@@ -242,12 +259,13 @@ def of_result(  # noqa: PLR0913 - the facts of one result
 
 
 def declared_reason(expected: Expectation, run: Run, rule: Rule) -> str | None:
-    """Return why a rule is not judged in a run's environment; None where it must be."""
+    """Return why a rule is not judged where a run judged; None where it must be, be it in one of several environments."""
     try:
-        environment = Environment(run.target.get("environment", ""))
+        environments = [Environment(word) for word in judged_in(run)]
     except ValueError:
         return None
-    return judge.Scope(expected.rules, expected.excluded, environment).not_applicable(rule)
+    reasons = [judge.Scope(expected.rules, expected.excluded, environment).not_applicable(rule) for environment in environments]
+    return reasons[0] if all(reasons) else None
 
 
 def of_waivers(run: Run, now: datetime, again: str) -> Iterator[Finding]:

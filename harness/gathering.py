@@ -41,6 +41,7 @@ def policy(settings: Settings) -> Policy:
         signature_required=gate.signature == "required",
         keys_known=bool(gate.keys),
         allow_standin=gate.allow_standin,
+        environments=frozenset(gate.environments),
     )
 
 

@@ -165,6 +165,8 @@ def results_of(task: Task, place: Opened, options: Options, kept: Evidence, say:
     # The machine boots while the container is judged.
     with booted.booting(container_of(place.target), say, keep=options.keep) as target:
         stages = (booted.Stage("container", here()), *booted.stages(task, target, kept, say))
+        if options.keep:
+            target.guest.snapshot()
         facts = {f"vm_{name}": value for name, value in target.facts.items()}
         return booted.united(stages), {"environments": "container, vm", "vm_uri": target.uri, **facts}
 

@@ -199,6 +199,8 @@ class Gate(Section):
     signature: Literal["required", "optional"] = "required"
     keys: tuple[Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")], ...] = ()
     """Public keys that are trusted: PEM files, relative to the configuration, or `awskms:` with a key's id."""
+    environments: tuple[Literal["container", "vm"], ...] = ()
+    """Where a run must have judged every rule that applies there; `vm` asks for `harness verify --vm`."""
     allow_standin: bool = False
     """Whether evidence from a stand-in may open the gate: for rehearsals only."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RECORD = "guest.json"
 START_SECONDS = 30.0
 END_SECONDS = 10.0
+SHUTDOWN_SECONDS = 90.0
 POLL_SECONDS = 0.05
 SNAPSHOT = "ready"
 SNAPSHOT_SECONDS = 120.0
@@ -125,6 +126,13 @@ class Guest:
             time.sleep(POLL_SECONDS)
         self._reap()
         return True
+
+    def shut_down(self, seconds: float = SHUTDOWN_SECONDS) -> None:
+        """Press its power button, and end qemu when the guest does not go within `seconds`."""
+        with suppress(TargetError), self.monitor() as monitor:
+            monitor("system_powerdown")
+        if not self.ended(seconds):
+            self.kill()
 
     def kill(self) -> None:
         """End qemu at once."""
