@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from harness import catalog, evidence, locatedyaml
+from harness import catalog, evidence, locatedyaml, toe
 from harness.components import MARK
 from harness.config.suggestions import did_you_mean
 from harness.errors import ConfigError, ContentError, Location
@@ -116,7 +116,7 @@ def check_components(loaded: Catalog, folder: Path) -> None:
     for path in sorted((folder / "components").glob("*.yml")):
         if (loaded.folder / "components" / path.name).is_file():
             raise ContentError(f"the component `{path.stem}` is one of harness", hint="call it by another name", at=Location(path, 1))
-        locatedyaml.load(path)
+        toe.load(path)  # a mark is a command like any other: what AWSTOE would refuse is told with the line of the source
         found = steps(path)
         for verb in ("apply", "check"):
             for subject, line in found[verb].items():

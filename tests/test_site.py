@@ -12,7 +12,7 @@ import pytest
 
 from harness import catalog, config, gate, gathering, site
 from harness.builds import documents
-from harness.errors import ConfigError, ContentError
+from harness.errors import ConfigError, ContentError, DocumentError
 from harness.model import SWITCHED_OFF
 from publish import session
 
@@ -145,14 +145,15 @@ RULES, SCRIPT, STEPS, SUITE = "rules/asset.yaml", "scripts/asset.sh", "component
         (STEPS, "harness:apply asset", "harness:apply assets", "components/site_hardening.yml:20", "names no subject of this folder"),
         (STEPS, "harness:apply asset", "echo", "rules/asset.yaml:1", "no step does `harness:apply asset`"),
         (STEPS, "- harness:prepare", "- echo", "components/site_hardening.yml:20", "no step prepares the image"),
-        (STEPS, "phases:", "phases: [", "components/site_hardening.yml:", "not YAML"),
+        (STEPS, "phases:", "phases: [", "components/site_hardening.yml:", "YAML"),
+        (STEPS, "action: ExecuteBash", "action: ExecuteBsh", "components/site_hardening.yml:8", "ExecuteBsh"),
     ],
 )
 def test_each_mistake_in_the_folder_is_told_with_its_line(  # noqa: PLR0913 - a table
     folder: Path, name: str, old: str, new: str, where: str, what: str
 ) -> None:
     change(folder / "site" / name, old, new)
-    with pytest.raises(ContentError) as caught:
+    with pytest.raises((ContentError, DocumentError)) as caught:
         content(folder)
     assert where in str(caught.value)
     assert what in str(caught.value)
@@ -180,7 +181,8 @@ def test_a_script_that_never_names_a_rule_is_refused(folder: Path) -> None:
 def test_what_belongs_to_no_rule_is_refused(folder: Path, name: str, what: str) -> None:
     path = folder / "site" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("name: unused\n", "utf-8")
+    shutil.copy(folder / "site" / STEPS, path)
+    change(path, "harness:apply asset", "echo")
     with pytest.raises(ContentError, match=what) as caught:
         content(folder)
     assert str(path) in str(caught.value) or str(path.parent) in str(caught.value)
