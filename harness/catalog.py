@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -185,42 +185,18 @@ def load(folder: Path = CONTENT, site: Path | None = None) -> Catalog:
 
     What comes with harness is read and checked once for each version of it; a user's own rules every time.
     """
-    if folder == CONTENT and site is None:
-        return catalogcache.cached(folder, lambda: loaded(folder, None))
-    return loaded(folder, site)
+    ours = catalogcache.cached(folder, lambda: loaded(folder)) if folder == CONTENT else loaded(folder)
+    return ours if site is None else extended(ours, site)
 
 
-def loaded(folder: Path, site: Path | None) -> Catalog:
-    """Read and check everything."""
-    from harness import specs
-
+def loaded(folder: Path) -> Catalog:
+    """Read and check what comes with harness."""
     editions = controls.load(folder / "controls", STANDARDS)
     rules: dict[str, Rule] = {}
     parameters: dict[str, Parameter] = {}
-    subjects: dict[str, Path] = {}
-    for root in (folder, site):
-        for path in sorted((root / "rules").glob("*.yaml")) if root is not None else ():
-            document = locatedyaml.load(path)
-            if not SUBJECT.fullmatch(path.stem) or path.stem in subjects:
-                raise ContentError(
-                    f"`{path.stem}` cannot be a subject", hint="one word of lower-case letters that no other subject has", at=document.at()
-                )
-            subjects[path.stem] = path
-            spec = specs.validated(specs.RuleFileSpec, document)
-            add_parameters(parameters, spec, document, own=root is not site)
-            for index, rule_spec in enumerate(spec.rules):
-                if rule_spec.id.startswith(SITE) is not (root is site):
-                    hint = "rules of your own are called site-…" if root is site else "site-… is reserved for users"
-                    raise ContentError(f"`{rule_spec.id}` cannot be the id of a rule here", hint=hint, at=document.at("rules", index, "id"))
-                add_rule(rules, rule_spec, document, index, editions)
-                for name in rule_spec.parameters:
-                    if name not in parameters or parameters[name].subject != path.stem:
-                        raise ContentError(
-                            f"rule {rule_spec.id} names a parameter that this file does not declare: {name}",
-                            hint="declare it under `parameters:` of the same file",
-                            at=document.at("rules", index, "parameters"),
-                        )
-    if problems := controls.unanswered(editions.values(), [rule for rule in rules.values() if not rule.id.startswith(SITE)]):
+    subjects: list[str] = []
+    add_files(folder, rules, parameters, subjects, editions, own=True)
+    if problems := controls.unanswered(editions.values(), rules.values()):
         raise ContentError(problems[0], hint="change its `answer`, or the `controls` of the rules", at=Location(folder / "controls"))
     baselines = {path.stem: load_baseline(path, rules, parameters) for path in sorted((folder / "baselines").glob("*.yaml"))}
     return Catalog(
@@ -230,9 +206,59 @@ def loaded(folder: Path, site: Path | None) -> Catalog:
         baselines=MappingProxyType(baselines),
         subjects=tuple(subjects),
         editions=MappingProxyType(editions),
-        site=site,
-        site_subjects=frozenset(subject for subject, path in subjects.items() if site is not None and path.is_relative_to(site)),
     )
+
+
+def extended(ours: Catalog, site: Path) -> Catalog:
+    """Return a catalogue with the rules of a user's folder as well; their parameters have the same value in every baseline."""
+    rules, parameters, subjects = dict(ours.rules), dict(ours.parameters), list(ours.subjects)
+    add_files(site, rules, parameters, subjects, ours.editions, own=False)
+    defaults = {name: one.default for name, one in parameters.items() if one.default is not None}
+    return replace(
+        ours,
+        rules=MappingProxyType(rules),
+        parameters=MappingProxyType(parameters),
+        baselines=MappingProxyType(
+            {name: replace(one, parameters=MappingProxyType({**one.parameters, **defaults})) for name, one in ours.baselines.items()}
+        ),
+        subjects=tuple(subjects),
+        site=site,
+        site_subjects=frozenset(subjects) - frozenset(ours.subjects),
+    )
+
+
+def add_files(  # noqa: PLR0913 - the parts of a catalogue
+    root: Path,
+    rules: dict[str, Rule],
+    parameters: dict[str, Parameter],
+    subjects: list[str],
+    editions: Mapping[str, Edition],
+    *,
+    own: bool,
+) -> None:
+    """Read every file of rules/ below a folder: ours (`own`), or a user's."""
+    from harness import specs
+
+    for path in sorted((root / "rules").glob("*.yaml")):
+        document = locatedyaml.load(path)
+        if not SUBJECT.fullmatch(path.stem) or path.stem in subjects:
+            hint = "one word of lower-case letters that no other subject has"
+            raise ContentError(f"`{path.stem}` cannot be a subject", hint=hint, at=document.at())
+        subjects.append(path.stem)
+        spec = specs.validated(specs.RuleFileSpec, document)
+        add_parameters(parameters, spec, document, own=own)
+        for index, one in enumerate(spec.rules):
+            if one.id.startswith(SITE) is own:
+                hint = "site-… is reserved for users" if own else "rules of your own are called site-…"
+                raise ContentError(f"`{one.id}` cannot be the id of a rule here", hint=hint, at=document.at("rules", index, "id"))
+            add_rule(rules, one, document, index, editions)
+            for name in one.parameters:
+                if name not in parameters or parameters[name].subject != path.stem:
+                    raise ContentError(
+                        f"rule {one.id} names a parameter that this file does not declare: {name}",
+                        hint="declare it under `parameters:` of the same file",
+                        at=document.at("rules", index, "parameters"),
+                    )
 
 
 def add_parameters(parameters: dict[str, Parameter], spec: RuleFileSpec, document: Located, *, own: bool) -> None:
@@ -304,8 +330,7 @@ def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str
             raise ContentError(f"no rule declares the parameter `{name}`", at=document.at("parameters", name))
         if problem := parameters[name].problem(value):
             raise ContentError(f"{name} = `{value}` {problem}", at=document.at("parameters", name))
-    defaults = {name: parameter.default for name, parameter in parameters.items() if parameter.default is not None}
-    if missing := sorted(set(parameters) - set(spec.parameters) - set(defaults)):
+    if missing := sorted(set(parameters) - set(spec.parameters)):
         raise ContentError(
             f"no value for {', '.join(missing)}", hint="a baseline gives every parameter its value", at=document.at("parameters")
         )
@@ -322,7 +347,7 @@ def load_baseline(path: Path, rules: Mapping[str, Rule], parameters: Mapping[str
         title=Title(ko=spec.title.ko, en=spec.title.en),
         os_id=spec.os.id,
         os_version=spec.os.version_id,
-        parameters=MappingProxyType({**spec.parameters, **defaults}),
+        parameters=MappingProxyType(dict(spec.parameters)),
         excluded=MappingProxyType(dict(spec.excluded)),
         editions=tuple(spec.editions),
     )
