@@ -172,11 +172,15 @@ class Store:
 
     def keep(self, entry: Entry, capture: Capture, run: Run) -> str:
         """Keep a host's evidence; returns where, below the fleet's folder. Raises UsageError when it cannot be written."""
+        from harness.reports import json as runs
+
         part = self._begin(entry)
         place = Evidence(part)
         try:
             place.capture(capture)
-            place.run(run)
+            # On one line and without a JUnit report, which `harness report` makes of it: for a host these two cost more than judging it.
+            (part / "run.json").write_text(json.dumps(runs.as_data(run), ensure_ascii=False) + "\n", "utf-8")
+            place.manifest()
         except OSError as error:
             raise UsageError(f"the evidence of {entry.name} cannot be written: {error.strerror}") from None
         return self._end(entry, part)

@@ -36,12 +36,18 @@ def as_data(run: Run) -> dict[str, Any]:
         "baseline": run.baseline,
         "parameters": dict(run.parameters),
         "documents": [asdict(document) for document in run.documents],
-        "results": [asdict(result) for result in run.results],
+        "results": [plain(result) for result in run.results],
         "waivers": [{**asdict(waiver), "expires": waiver.expires.isoformat()} for waiver in run.waivers],
         "digests": dict(run.digests),
-        "controls": [asdict(control) for control in run.controls],
+        "controls": [plain(control) for control in run.controls],
         "summary": run.counts(),
     }
+
+
+def plain(noun: Result | ControlResult) -> dict[str, Any]:
+    """Return a result's fields; `asdict` copies each value, which for a fleet costs more than judging it."""
+    values = ((name, getattr(noun, name)) for name in noun.__slots__)
+    return {name: {"ko": value.ko, "en": value.en} if isinstance(value, Title) else value for name, value in values}
 
 
 def load(path: Path) -> Run:
