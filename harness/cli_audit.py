@@ -219,15 +219,19 @@ def configured(config: Path | None, var: Sequence[str] | None, var_file: Sequenc
 
 def judge_of(settings: Settings | None, baseline: str | None, rules: Sequence[str] | None, accepted: Path | None) -> Judge:
     """Load rules, values and waivers."""
-    from harness import catalog, site
+    from harness import catalog
     from harness import waivers as waiving
     from harness.audit import Plan
-    from harness.builds import chosen_build, overrides_of
 
-    content = site.content(settings) if settings else catalog.load()
+    if settings is None:
+        content, overrides = catalog.load(), dict[str, str]()
+    else:
+        from harness import site
+        from harness.builds import chosen_build, overrides_of
+
+        content, overrides = site.content(settings), overrides_of(chosen_build(settings, None))
     for name in rules or ():
         content.rule(name)
-    overrides = overrides_of(chosen_build(settings, None)) if settings else {}
     folder = Path.cwd() if settings is None or settings.bundled else settings.path.parent
     return Judge(Plan(content, baseline, overrides, tuple(rules or ())), waiving.of(accepted, folder, content.rules))
 

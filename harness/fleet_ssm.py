@@ -15,6 +15,7 @@ from harness.targets.runcommand import CutError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from harness.audit import Plan
     from harness.batch import Batch
     from harness.capture import Capture
     from harness.fleet import Plans
@@ -142,3 +143,19 @@ class Asking:
         together = bool(questions.groups)
         parts = [questions.commands[number :: self._pieces] for number in range(self._pieces)]
         return [batch(part, together=together) for part in parts]
+
+
+def single(uri: str, plan: Plan, fan: RunCommand, seconds: float) -> tuple[Capture, Run]:
+    """Ask one instance, as `audit.audited` does with a target. Raises UsageError and TargetError."""
+    from harness.fleet import Plans
+    from harness.inventory import Entry
+
+    found: list[tuple[Capture, Run]] = []
+    problems: list[HarnessError] = []
+    asking = Asking(
+        Plans(plan), fan, seconds, lambda _, capture, run: found.append((capture, run)), lambda _, error: problems.append(error)
+    )
+    asking.ask([Entry(uri, uri)])
+    for problem in problems:
+        raise problem
+    return found[0]
