@@ -286,6 +286,15 @@ def test_disabled_pipeline_stays_disabled_and_is_told(stage: Stage) -> None:
     assert any("disabled" in note for note in plan.notes)
 
 
+def test_a_rule_that_is_switched_off_is_told_in_the_plan(stage: Stage) -> None:
+    off = {"filesystem-crontab": "switched off by the configuration: the job scheduler reads it"}
+    plan = stage.plan(stage.what(off=off))
+    told = "filesystem-crontab is switched off by the configuration: the job scheduler reads it"
+    assert told in plan.notes
+    assert f"note: {told}" in plan.as_text()
+    assert told not in stage.plan().notes
+
+
 def test_old_recipes_are_retired_with_their_components(stage: Stage) -> None:
     stage.publish()
     for number in range(KEEP_VERSIONS + 1):
