@@ -139,6 +139,8 @@ def audit(
             if uri.startswith("capture://"):
                 taken = captured_in(uri)
                 run = auditing.evaluated(taken, judge.plan)
+            elif uri.startswith("ssm://"):
+                taken, run = by_systems_manager(uri, judge.plan, ssm_bucket, timeout)
             else:
                 with opened(uri) as target:
                     taken, run = auditing.audited(target, judge.plan)
@@ -149,6 +151,14 @@ def audit(
                 raise
             found.append(Missed(uri, error))
     show(found, output, several=len(hosts) > 1)
+
+
+def by_systems_manager(uri: str, plan: Plan, bucket: str | None, seconds: float) -> tuple[Capture, Run]:
+    """Ask one instance by Run Command."""
+    from harness import fleet_ssm
+    from harness.targets.runcommand import RunCommand
+
+    return fleet_ssm.single(uri, plan, RunCommand(bucket), seconds)
 
 
 def told(round_trips: int) -> str:

@@ -152,10 +152,14 @@ def single(uri: str, plan: Plan, fan: RunCommand, seconds: float) -> tuple[Captu
 
     found: list[tuple[Capture, Run]] = []
     problems: list[HarnessError] = []
-    asking = Asking(
-        Plans(plan), fan, seconds, lambda _, capture, run: found.append((capture, run)), lambda _, error: problems.append(error)
-    )
-    asking.ask([Entry(uri, uri)])
+
+    def keep(_: Entry, capture: Capture, run: Run) -> None:
+        found.append((capture, run))
+
+    def miss(_: Entry, error: HarnessError) -> None:
+        problems.append(error)
+
+    Asking(Plans(plan), fan, seconds, keep, miss).ask([Entry(uri, uri)])
     for problem in problems:
         raise problem
     return found[0]
