@@ -111,7 +111,7 @@ def test_a_broken_component_fails_the_image_and_is_named_and_the_test_instance_i
     assert outcome["evidence"] == "none: a test of the pipeline"
     assert any("though the gate is closed" in note for note in outcome["notes"])
     # Amazon's own component comes before ours in the recipe, and ran for real as well.
-    assert "Document update-linux" in err
+    assert ":aws:component/update-linux/" in err
 
 
 @pytest.fixture

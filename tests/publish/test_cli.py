@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 import yaml
 
@@ -22,6 +24,27 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "HARNESS_"))}
 SECONDS = 120
+MISSION = """\
+# AWS 설정
+aws_region = "ap-northeast-2"
+
+# 프로젝트 설정
+project_name = "isms-golden-ami"
+environment  = "prod"
+
+# 네트워크 설정
+vpc_id    = "vpc-xxxxxxxxx"        # 실제 VPC ID
+subnet_id = "subnet-xxxxxxxxx"     # 실제 프라이빗 서브넷 ID
+
+# 암호화 (선택사항)
+kms_key_id = "arn:aws:kms:ap-northeast-2:123456789012:key/xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+
+# 빌드 인스턴스 타입
+instance_types = ["t3.medium", "t3.large"]
+
+# AMI 공유 대상 (선택사항)
+allowed_principals = ["123456789012"]
+"""
 
 
 def harness(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -73,6 +96,35 @@ def test_from_plan_to_destroy(tmp_path: Path, company: dict[str, str]) -> None:
     assert told(harness(tmp_path, "destroy", **company))[0] == 2
     assert harness(tmp_path, "destroy", "--yes", **company).returncode == 0
     assert harness(tmp_path, "destroy", **company).returncode == 0
+
+
+def test_two_publishers_at_once_as_processes(tmp_path: Path, company: dict[str, str]) -> None:
+    def publisher(kind: str) -> tuple[str, ...]:
+        return ("publish", "--yes", "--quiet", "--despite-gate", "a race", "--var", f'instance_types=["{kind}"]')
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda kind: harness(tmp_path, *publisher(kind), **company), ("m5.large", "t3.large")))
+    # Who comes so late that the other one is done already wins as well; nobody loses in silence, and never both.
+    assert 0 in {done.returncode for done in ended}
+    for done in ended:
+        if done.returncode != 0:
+            assert told(done)[0] == 1
+    again = harness(tmp_path, *publisher("m5.large"), **company)
+    assert again.returncode == 0, again.stderr
+    plan = json.loads(harness(tmp_path, *publisher("m5.large"), "--format", "json", **company).stdout)
+    assert plan["summary"] == {"create": 0, "update": 0, "keep": len(plan["changes"]), "retire": 0}
+    pipelines = boto3.client("imagebuilder", region_name=REGION, endpoint_url=company["AWS_ENDPOINT_URL"]).list_image_pipelines()
+    assert len(pipelines["imagePipelineList"]) == 1
+
+
+def test_example_of_the_mission_is_accepted_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "terraform.tfvars").write_text(MISSION, "utf-8")
+    done = harness(tmp_path, "export", "cloudformation", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "template.yaml").read_text("utf-8")
+    assert all(
+        word in text for word in ("subnet-xxxxxxxxx", "vpc-xxxxxxxxx", "key/xxxxxxxx-", "t3.medium", "t3.large", "cron(0 2 ? * sun *)")
+    )
 
 
 def test_closed_gate_gives_every_reason(tmp_path: Path, company: dict[str, str]) -> None:
