@@ -25,6 +25,11 @@ class Frame:
     """The end of what arrived outside of the markers: an earlier command left something behind that writes, or the shell did not start."""
     _pending: bytes = b""
 
+    @property
+    def content(self) -> bytes:
+        """Return all that has arrived behind the start marker, up to the end marker if there is one."""
+        return b"".join(self.pieces) + (self._pending if self.end is None else b"")
+
     def take(self, data: bytes) -> None:
         """Add bytes as they arrive. Each byte is looked at once, whatever the amount."""
         data = self._pending + data if self._pending else data

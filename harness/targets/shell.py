@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import TargetError
 from harness.targets.base import CommandTimeout, Completed, LostError
@@ -191,26 +191,31 @@ class PersistentShell:
 
     def _attempt(self, running: Running, stdin: bytes | None, deadline: float | None) -> bool:
         """Send a command to the shell, which is opened if need be, and read its output. False when the time is over."""
-        stream = self._stream or self._start()
-        stream.send(request(running, stdin, self._previous))
+        if self._stream is None:
+            self._start(running, stdin)
+        else:
+            self._stream.send(request(running, stdin, self._previous))
         return self._follow(running, deadline)
 
-    def _start(self) -> Stream:
-        """Open a stream and wait for the shell's first sign. Raises TargetError when none comes."""
+    def _start(self, running: Running, stdin: bytes | None) -> None:
+        """Open a stream, send the command after the prologue, and wait for the shell's first sign. Raises TargetError when none comes."""
         if self._closed:
             message = f"{self._name} is closed"
             raise TargetError(message)
         stream = self._open_stream()
         try:
-            reason = greeting(stream)
+            greeted = greeting(stream, request(running, stdin, ""))
         except BaseException:
             stream.close()
             raise
-        if reason is not None:
+        if isinstance(greeted, Silence):
             stream.close()
-            raise self._explain(*reason)
+            raise self._explain(greeted.reason, greeted.said)
         self._stream, self._previous = stream, ""
-        return stream
+        for name, data in greeted.early.items():
+            running.frames[name].take(data)
+        if greeted.over and not running.complete:
+            raise Gone
 
     def _follow(self, running: Running, deadline: float | None) -> bool:
         """Read until both end markers are there. Returns False when the time is over, raises Gone when the shell ended."""
@@ -298,21 +303,40 @@ def last_line(data: bytes) -> str:
     return f": {said[-1][:300]}" if said else ""
 
 
-def greeting(stream: Stream) -> tuple[str, bytes] | None:
-    """Prepare a fresh shell and wait for its first sign. Returns None, or why there is none and what was printed instead."""
+class Greeted(NamedTuple):
+    """A shell that is there."""
+
+    early: dict[str, bytes]
+    """What it printed after its first sign: the beginning of a command's output."""
+    over: bool
+    """Whether it has ended already."""
+
+
+class Silence(NamedTuple):
+    """A shell that did not start."""
+
+    reason: str
+    said: bytes
+    """What was printed instead of its first sign."""
+
+
+def greeting(stream: Stream, behind: bytes) -> Greeted | Silence:
+    """Prepare a fresh shell, send what is to follow without waiting, which would cost a round trip, and wait for its first sign."""
     token = secrets.token_hex(16)
     frames = {name: Frame(b"\0" + token.encode(), lambda _: None) for name in (OUT, ERR)}
     deadline = time.monotonic() + START_SECONDS
-    stream.send(PROLOGUE.format(path=PATH, token=token).encode())
+    stream.send(PROLOGUE.format(path=PATH, token=token).encode() + behind)
+    over = False
     while any(frame.start is None for frame in frames.values()):
         arrived = stream.receive(max(0.0, deadline - time.monotonic()))
         for name, data in arrived:
             frames[name].take(data)
+        over = any(not data for _, data in arrived)
         if not arrived:
-            return f"no answer within {START_SECONDS:g} s", frames[OUT].stray + frames[ERR].stray
-        if any(not data for _, data in arrived):
-            return stream.ended(), frames[OUT].stray + b"\n" + frames[ERR].stray
-    return None
+            return Silence(f"no answer within {START_SECONDS:g} s", frames[OUT].stray + frames[ERR].stray)
+        if over and any(frame.start is None for frame in frames.values()):
+            return Silence(stream.ended(), frames[OUT].stray + b"\n" + frames[ERR].stray)
+    return Greeted({name: frame.content for name, frame in frames.items()}, over)
 
 
 def expected(command: str, on_line: OnLine | None) -> Running:

@@ -6,7 +6,6 @@ import re
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote
 
@@ -14,7 +13,7 @@ from harness.errors import TargetError, UsageError
 from harness.model import Environment
 from harness.targets import files, sshconfig, sshlink, sshstream
 from harness.targets.base import CommandTimeout
-from harness.targets.connection import CONNECT_SECONDS, Connection, Sudo
+from harness.targets.connection import Connection, Sudo
 from harness.targets.shell import PersistentShell
 from harness.targets.sshlink import Bastions
 
@@ -111,7 +110,7 @@ class SshTarget:
 
     def proxy_command(self) -> list[str]:
         """Return a command whose standard input and output are connected to the host's sshd. Raises TargetError where there is none."""
-        if self.config.jumps:
+        if sshlink.route(self.config, self._connection):
             raise TargetError(f"{self._who} is behind another host, through which harness tries no further log-in")
         if self.config.proxy_command:
             return sshconfig.shell(f"exec {self.config.proxy_command}")
@@ -141,7 +140,7 @@ class SshTarget:
         if not self._link.alive:
             self._link.close()
             self._link = sshlink.opened(self.config, self._connection, self._bastions)
-        seconds = self._connection.connect_seconds or self.config.connect_seconds or CONNECT_SECONDS
+        seconds = sshlink.patience(self.config, self._connection)
         user, sudo, ask = self.config.user, self._connection.sudo, self._connection.password
         if sudo is not Sudo.PASSWORD or user == "root":
             return sshstream.ChannelStream(self._link.transport, sshstream.command(user, sudo), seconds)
@@ -189,5 +188,5 @@ def configured(uri: str, connection: Connection) -> HostConfig:
     port = int(found["port"]) if found["port"] else None
     if port is not None and not 0 < port < 65536:  # noqa: PLR2004 - the range of TCP
         raise UsageError(f"{uri}: {port} is no port", hint="a number from 1 to 65535")
-    config = sshconfig.load(connection.config, Path.home())
+    config = sshconfig.load(connection.config)
     return config.lookup(found["host"].strip("[]"), user=user, port=port)

@@ -84,7 +84,7 @@ class Lookup:
     @property
     def user(self) -> str:
         """Return who logs in."""
-        return self.values.get("user") or getpass.getuser()
+        return first(self.values.get("user", "")) or getpass.getuser()
 
     def take(self, keyword: str, value: str) -> None:
         """Take a line that applies."""
@@ -155,10 +155,16 @@ class SshConfig:
         return block
 
 
+def load(config: Path | None) -> SshConfig:
+    """Return a parsed configuration: the named file, or the user's and the system's; parsed once for the hosts of a fleet."""
+    files = (config,) if config is not None else (Path.home() / ".ssh/config", SYSTEM)
+    return parsed(files, tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files))
+
+
 @lru_cache(maxsize=8)
-def load(config: Path | None, home: Path) -> SshConfig:
-    """Return a parsed configuration: the named file, or the user's and the system's. Cached for the process."""
-    return SshConfig((config,) if config is not None else (home / ".ssh/config", SYSTEM))
+def parsed(files: tuple[Path, ...], _changed: tuple[int, ...]) -> SshConfig:
+    """Parse files, again when one has changed."""
+    return SshConfig(files)
 
 
 def split(line: str, at: Location) -> tuple[str, str]:
@@ -268,7 +274,7 @@ def shell(command: str) -> list[str]:
 def expanded(text: str, state: Lookup, at: Location | None = None) -> str:
     """Replace the tokens of ssh_config. Raises ConfigError for one that is not known."""
     local = platform.node()
-    port, user, jump = state.values.get("port", "22"), state.user, state.values.get("proxyjump", "")
+    port, user, jump = first(state.values.get("port", "22")), state.user, first(state.values.get("proxyjump", ""))
     values = {
         "%": "%",
         "C": hashlib.sha1(f"{local}{state.hostname}{port}{user}{jump}".encode(), usedforsecurity=False).hexdigest(),
@@ -276,7 +282,7 @@ def expanded(text: str, state: Lookup, at: Location | None = None) -> str:
         "h": state.hostname,
         "i": str(os.getuid()),
         "j": jump,
-        "k": state.values.get("hostkeyalias", state.alias),
+        "k": first(state.values.get("hostkeyalias", "")) or state.alias,
         "L": local.partition(".")[0],
         "l": local,
         "n": state.alias,
@@ -332,7 +338,7 @@ def resolved(state: Lookup) -> HostConfig:
         alias=state.alias,
         hostname=state.hostname,
         port=port,
-        user=first(state.user),
+        user=state.user,
         identities=tuple(named) if "identityfile" in state.lists else tuple(ssh / name for name in DEFAULT_KEYS),
         named="identityfile" in state.lists,
         certificates=tuple(file(first(text), state) for text in state.lists.get("certificatefile", [])),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 AGENT_SECONDS = 60.0
 """An agent may ask its user to confirm, or to touch a token."""
+
+LOADING = threading.Lock()
+LOADED: dict[tuple[Path | int, ...], paramiko.PKey] = {}
+"""Keys by file and time: deriving the key of an encrypted file costs a tenth of a second, which a fleet pays once."""
 
 
 class Identity(NamedTuple):
@@ -107,21 +113,38 @@ class Identities:
         except (OSError, ValueError, TypeError, paramiko.SSHException, paramiko.pkey.UnknownKeyType, UnsupportedAlgorithm) as error:
             self.passed.append(f"{path}: {reason(error)}")
             return None
-        for certificate in self._config.certificates:
-            with suppress(OSError, ValueError):
-                key.load_certificate(str(certificate))
         return Identity(key, str(path))
 
     def _opened(self, path: Path) -> paramiko.PKey:
-        """Read a key file, with its passphrase when it needs one and somebody can be asked."""
+        """Read a key file, once for all hosts, with its passphrase when it needs one and somebody can be asked."""
+        with LOADING:
+            mark = (path, path.stat().st_mtime_ns, *self._config.certificates)
+            if mark not in LOADED:
+                LOADED[mark] = self._read(path)
+            return LOADED[mark]
+
+    def _read(self, path: Path) -> paramiko.PKey:
         import paramiko
 
         try:
-            return paramiko.PKey.from_path(path)
+            key = paramiko.PKey.from_path(path)
         except (TypeError, paramiko.PasswordRequiredException) as error:
             if self._passphrase is None:
-                raise ValueError("it is encrypted; put it into the agent (`ssh-add`), since nobody can be asked here") from error
-        return paramiko.PKey.from_path(path, self._passphrase(path).encode())  # type: ignore[arg-type]  # cryptography wants bytes
+                raise ValueError("it is encrypted, and nobody can be asked here; put it into the agent (`ssh-add`)") from error
+            key = paramiko.PKey.from_path(path, self._passphrase(path).encode())  # type: ignore[arg-type]  # cryptography wants bytes
+        for certificate in self._config.certificates:
+            if vouches(certificate, key):
+                key.load_certificate(str(certificate))
+        return key
+
+
+def vouches(certificate: Path, key: paramiko.PKey) -> bool:
+    """Tell whether a certificate is this key's: it holds the numbers of the public key as they stand in the key itself."""
+    try:
+        blob = base64.b64decode(certificate.read_text("utf-8").split()[1])
+    except (OSError, ValueError, IndexError):
+        return False
+    return key.asbytes()[4 + len(key.get_name()) :] in blob
 
 
 def reason(error: Exception) -> str:
@@ -133,8 +156,6 @@ def reason(error: Exception) -> str:
 
 def public_half(path: Path) -> bytes | None:
     """Return the public key that lies beside a private one."""
-    import base64
-
     try:
         return base64.b64decode(path.with_name(path.name + ".pub").read_text("utf-8").split()[1])
     except (OSError, ValueError, IndexError):

@@ -6,11 +6,11 @@ import logging
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import TargetError
@@ -66,8 +66,8 @@ class Link:
 
     transport: paramiko.Transport
     facts: dict[str, str]
-    carriers: list[Callable[[], None]] = field(default_factory=list)
-    """What must be closed after it: a proxy's process, a borrowed bastion."""
+    carriers: list[Callable[[], str]] = field(default_factory=list)
+    """What ends what carries it: the process of a proxy."""
 
     @property
     def alive(self) -> bool:
@@ -91,16 +91,15 @@ class Bastions:
         self._locks: dict[tuple[str, ...], threading.Lock] = {}
         self._links: dict[tuple[str, ...], Link] = {}
 
-    def through(self, hops: tuple[str, ...], connection: Connection, depth: int) -> Link:
+    def through(self, hops: tuple[str, ...], connection: Connection) -> Link:
         """Return the connection to the last of these hosts, each reached through the one before."""
         with self._lock:
             lock = self._locks.setdefault(hops, threading.Lock())
-        with lock:
+        with lock:  # nobody waits in a circle: who holds one of these asks for shorter ways only
             link = self._links.get(hops)
             if link is None or not link.alive:
-                user, host, port = parsed_hop(hops[-1])
-                config = sshconfig.load(connection.config, Path.home()).lookup(host, user=user, port=port)
-                self._links[hops] = link = opened(config, connection, self, via=hops[:-1] or None, depth=depth + 1)
+                forget(link)
+                self._links[hops] = link = reached(hop_config(hops[-1], connection), hops[:-1], connection, self)
             return link
 
     def close(self) -> None:
@@ -126,30 +125,54 @@ def parsed_hop(text: str) -> tuple[str | None, str, int | None]:
     return user or None, host, int(port) if port else None
 
 
-def opened(config: HostConfig, connection: Connection, bastions: Bastions, *, via: tuple[str, ...] | None = None, depth: int = 0) -> Link:
-    """Connect and log in. `via`: the hosts in between, instead of those that ssh_config names. Raises TargetError."""
-    seconds = connection.connect_seconds or config.connect_seconds or CONNECT_SECONDS
-    where = place(config)
-    if depth > MOST_HOPS:
-        raise TargetError(f"{where} is behind more than {MOST_HOPS} hosts", hint="do ProxyJump lines lead in a circle?")
-    jumps = config.jumps if via is None else via
-    carriers: list[Callable[[], None]] = []
+def hop_config(hop: str, connection: Connection) -> HostConfig:
+    """Return how a host in between is reached."""
+    user, host, port = parsed_hop(hop)
+    return sshconfig.load(connection.config).lookup(host, user=user, port=port)
+
+
+def route(config: HostConfig, connection: Connection) -> tuple[str, ...]:
+    """Return all hosts in between, the nearest first: the first that is named may be behind others itself. Raises TargetError."""
+    hops = config.jumps
+    while hops and (before := hop_config(hops[0], connection).jumps):
+        hops = (*before, *hops)
+        if len(hops) > MOST_HOPS:
+            raise TargetError(f"{place(config)} is behind more than {MOST_HOPS} hosts", hint="do ProxyJump lines lead in a circle?")
+    return hops
+
+
+def opened(config: HostConfig, connection: Connection, bastions: Bastions) -> Link:
+    """Connect and log in, through the hosts in between that ssh_config names. Raises TargetError."""
+    return reached(config, route(config, connection), connection, bastions)
+
+
+def reached(config: HostConfig, hops: tuple[str, ...], connection: Connection, bastions: Bastions) -> Link:
+    """Connect and log in through these hosts."""
+    where, seconds = place(config), patience(config, connection)
+    carriers: list[Callable[[], str]] = []
     through: dict[str, str] = {}
-    if jumps:
-        through = {"through": ", ".join(jumps)}
-        sock = channel(bastions.through(jumps, connection, depth), config, where, seconds)
-    elif config.proxy_command and via is None:
+    sock: socket.socket | paramiko.Channel
+    if hops:
+        through = {"through": ", ".join(hops)}
+        sock = channel(bastions.through(hops, connection), config, where, seconds)
+    elif config.proxy_command:
         through = {"through": config.proxy_command}
         sock, end = proxied(config.proxy_command, where)
         carriers.append(end)
     else:
         sock = dialled(config, where, seconds)
     try:
-        return logged_in(sock, config, connection, seconds, carriers, through)
-    except BaseException:
-        for end in carriers:
-            end()
+        return logged_in(sock, config, connection, carriers, through)
+    except BaseException as error:
+        said = [end() for end in carriers]
+        if any(said) and isinstance(error, TargetError):
+            raise TargetError(f"{error.message}; its ProxyCommand says: {said[0]}", hint=error.hint, at=error.at) from error
         raise
+
+
+def patience(config: HostConfig, connection: Connection) -> float:
+    """Return the limit for each phase of a log-in."""
+    return connection.connect_seconds or config.connect_seconds or CONNECT_SECONDS
 
 
 def place(config: HostConfig) -> str:
@@ -192,39 +215,45 @@ def channel(bastion: Link, config: HostConfig, where: str, seconds: float) -> pa
         raise TargetError(f"{where} cannot be reached through {bastion.facts['host']}: {error or 'the connection was lost'}") from error
 
 
-def proxied(command: str, where: str) -> tuple[socket.socket, Callable[[], None]]:
-    """Start a ProxyCommand on one end of a socket pair; return the other end and what ends the command."""
+def proxied(command: str, where: str) -> tuple[socket.socket, Callable[[], str]]:
+    """Start a ProxyCommand on one end of a socket pair; return the other end and what ends the command and gives its last words."""
     ours, theirs = socket.socketpair()
+    words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the command
     try:
-        process = subprocess.Popen(sshconfig.shell(f"exec {command}"), stdin=theirs, stdout=theirs, start_new_session=True)
+        argv = sshconfig.shell(f"exec {command}")
+        process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=words, start_new_session=True)
     except OSError as error:
         ours.close()
+        words.close()
         raise TargetError(f"{where}: ProxyCommand cannot be started: {error.strerror}") from error
     finally:
         theirs.close()
 
-    def end() -> None:
+    def end() -> str:
         ours.close()
         try:
             process.wait(0.3)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with words:
+            words.seek(0)
+            lines = words.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
 
     return ours, end
 
 
-def logged_in(  # noqa: PLR0913 - the parts of one connection
+def logged_in(
     sock: socket.socket | paramiko.Channel,
     config: HostConfig,
     connection: Connection,
-    seconds: float,
-    carriers: list[Callable[[], None]],
+    carriers: list[Callable[[], str]],
     through: dict[str, str],
 ) -> Link:
     """Exchange keys over a socket, check the host's key, log in."""
     make = transport_class()
-    where = place(config)
+    where, seconds = place(config), patience(config, connection)
     name = config.host_key_alias or sshhostkeys.address(config.hostname, config.port)
     known = known_keys(config, connection, name)
     transport = make(sock)  # type: ignore[arg-type]  # a channel is as good as a socket
@@ -272,13 +301,22 @@ def shaken(transport: paramiko.Transport, where: str, seconds: float) -> None:
         hint = "its sshd speaks only what is outdated, or only what is very new"
         raise TargetError(f"{where}: no common algorithm: {error}", hint=hint) from error
     except (paramiko.SSHException, OSError, EOFError) as error:
-        said = " ".join(str(error).split())
-        if "timeout" in said.lower() or "timed out" in said.lower() or isinstance(error, TimeoutError):
-            said = f"no answer within {seconds:g} s"
-        elif isinstance(error, EOFError) or "banner" in said or not said:
-            said = "the other side hung up" if "Invalid" not in said and "SSH version" not in said else said
+        said = failure(error, seconds)
         hint = "is it sshd that listens there, and does it let this machine in (MaxStartups, hosts.deny)?"
         raise TargetError(f"{where} does not speak SSH with us: {said}", hint=hint) from error
+    if not transport.initial_kex_done:  # paramiko says nothing when the time is over
+        raise TargetError(f"{where} does not speak SSH with us: no answer within {seconds:g} s", hint="is it sshd that listens there?")
+
+
+def failure(error: Exception, seconds: float) -> str:
+    """Say how a greeting failed; paramiko wraps what happened to the socket."""
+    cause = error.__context__ if isinstance(error.__context__, OSError | EOFError) else error
+    said = " ".join(str(error).split())
+    if isinstance(cause, TimeoutError) or "timeout" in said.lower():
+        return f"no answer within {seconds:g} s"
+    if isinstance(cause, OSError | EOFError) or not said:
+        return "the other side hung up"
+    return said
 
 
 def vouched(key: HostKey, known: list[sshhostkeys.Entry], name: str, config: HostConfig, connection: Connection) -> None:
