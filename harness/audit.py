@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from harness import __version__, controls, evidence, learned, redaction, site, suites
+from harness import __version__, controls, evidence, learned, redaction, suites
 from harness.batch import batch
 from harness.capture import Answer, Capture, totals
 from harness.errors import TargetError, UsageError
@@ -56,6 +56,7 @@ class Plan:
     """Judge only these; none means all."""
 
     _first: dict[Environment, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _digests: dict[str, Mapping[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -106,6 +107,18 @@ class Plan:
         """Return what the checks would ask a host on which nothing is installed."""
         replay, _ = judged(self, baseline, environment, {}, self.checks, note=True)
         return replay.missing
+
+    def digests(self, baseline: Baseline) -> Mapping[str, str]:
+        """Return the digests of what judges, computed once."""
+        if baseline.name not in self._digests:
+            if self.content.site is None:
+                own = evidence.digests(self.content.folder / "baselines" / f"{baseline.name}.yaml", suites.SUITES)
+            else:
+                from harness import site
+
+                own = site.digests(self.content, baseline)
+            self._digests[baseline.name] = own
+        return self._digests[baseline.name]
 
     def scope(self, baseline: Baseline, environment: Environment) -> Scope:
         """Return what is judged on a host."""
@@ -292,7 +305,7 @@ def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Ou
         parameters=plan.content.values(baseline, plan.overrides),
         documents=(),
         results=results(plan.scope(baseline, capture.environment), outcomes),
-        digests=site.digests(plan.content, baseline),
+        digests=plan.digests(baseline),
     )
     return controls.onto(run, plan.content, baseline)
 

@@ -15,13 +15,13 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import pytest
-
 from harness import grouping
 from harness.model import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import pytest
 
 __all__ = [
     "AS_NOBODY",
@@ -60,11 +60,21 @@ Host: TypeAlias = Any
 REMEMBERED = 512
 """Answers whose reading is remembered: many checks ask the same of one host, and many hosts of a fleet answer the same."""
 
-rule = pytest.mark.rule
+rule: pytest.MarkDecorator
 """`@rule("ssh-root-login")`: which rule a test judges. Mandatory in verify/."""
 
-verify_only = pytest.mark.verify_only
+verify_only: pytest.MarkDecorator
 """`@verify_only("it reloads sshd")`: why a test is no part of an audit, which only reads. For all that changes anything."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - pytest's marks
+    """Return the two marks when they are asked for, since pytest costs more to load than all of harness."""
+    if name not in {"rule", "verify_only"}:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    import pytest
+
+    return getattr(pytest.mark, name)
+
 
 observations: ContextVar[list[Observation] | None] = ContextVar("observations", default=None)
 """Where `expect` records; the caller of a check sets a fresh list."""

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import marks
 from harness.errors import ContentError, Location
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def imported(path: Path) -> ModuleType:
         raise ContentError("no suite", at=Location(path))
     module = sys.modules[name] = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with marks.light():
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise ContentError(
@@ -107,13 +109,13 @@ def of_function(function: Callable[..., object], around: Sequence[Any], path: Pa
     tables = [rows(mark, name, at) for mark in own if mark.name == "parametrize"]
     for combination in product(*tables):
         arguments = {key: value for row, _ in combination for key, value in row.items()}
-        marks = [*(mark for _, more in combination for mark in more), *own]
-        if unknown := [mark.name for mark in marks if mark.name not in {"parametrize", "rule", "verify_only"}]:
+        worn = [*(mark for _, more in combination for mark in more), *own]
+        if unknown := [mark.name for mark in worn if mark.name not in {"parametrize", "rule", "verify_only"}]:
             raise ContentError(f"{name}: a check cannot be marked `{unknown[0]}`", hint="there is no silent skip", at=at)
-        rules = [mark.args[0] for mark in marks if mark.name == "rule"]
+        rules = [mark.args[0] for mark in worn if mark.name == "rule"]
         if len(rules) != 1:
             raise ContentError(f"{name}: a test judges exactly one rule, this one {len(rules)}; mark it with @rule('…')", at=at)
-        reason = next((str(mark.args[0]) for mark in marks if mark.name == "verify_only"), None)
+        reason = next((str(mark.args[0]) for mark in worn if mark.name == "verify_only"), None)
         wanted = [wish for wish in inspect.signature(function).parameters if wish not in arguments]
         if reason is None and (others := [wish for wish in wanted if wish not in GIVEN]):
             raise ContentError(
