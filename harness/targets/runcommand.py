@@ -99,7 +99,8 @@ class RunCommand:
 
             # The adaptive mode slows down as the service asks for it, for all threads of a client together.
             config = Config(retries={"mode": "adaptive", "max_attempts": 12}, connect_timeout=10, read_timeout=60)
-            session = boto3.session.Session()
+            # boto3 itself reads AWS_DEFAULT_REGION only.
+            session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
             self._ssm: Any = session.client("ssm", config=config)
             self._s3: Any = session.client("s3", config=config) if self.bucket else None
         except NoRegionError:
