@@ -6,12 +6,13 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.errors import HarnessError, UnreachableError, UsageError
 from harness.options import Config, Format, Output, Quiet, Var, VarFile, settings_from
+from harness.targets.connection import Connection, Sudo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.capture import Capture
     from harness.config.settings import Settings
     from harness.model import Run, Waiver
+    from harness.targets.base import Target
 
 SCHEMA = "isms-golden-ami/audit/1"
 
@@ -35,6 +37,17 @@ Waivers = Annotated[
 Folder = Annotated[
     Path | None, typer.Option("--evidence", metavar="DIR", help="Keep capture, verdict and reports in a folder per host; default: do not.")
 ]
+
+Sudoing = Annotated[Sudo, typer.Option("--sudo", help="How to become root: sudo without a password, not at all, or with one.")]
+PasswordFd = Annotated[
+    int | None, typer.Option("--sudo-password-fd", metavar="N", help="With --sudo password: read it from this descriptor; default: ask.")
+]
+AcceptNew = Annotated[
+    bool, typer.Option("--accept-new", help="Write down the key of a host that is not known yet; a changed key is refused.")
+]
+User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="Who logs in where neither URI nor ssh_config says it.")]
+Identities = Annotated[list[Path] | None, typer.Option("--identity", metavar="FILE", help="A private key to try first; may be repeated.")]
+SshConfig = Annotated[Path | None, typer.Option("--ssh-config", metavar="FILE", help="Read this instead of ~/.ssh/config.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -91,6 +104,12 @@ def audit(
     print_iam_policy: Annotated[
         bool, typer.Option("--print-iam-policy", help="Print what an audit of ssm:// hosts must be allowed to do, and stop.")
     ] = False,
+    user: User = None,
+    sudo: Sudoing = Sudo.AUTO,
+    sudo_password_fd: PasswordFd = None,
+    accept_new: AcceptNew = False,
+    identity: Identities = None,
+    ssh_config: SshConfig = None,
     baseline: BaselineName = None,
     rule: Rules = None,
     evidence: Folder = None,
@@ -112,15 +131,15 @@ def audit(
         raise typer.Exit
     say = console.Progress(quiet=quiet)
     judge = judge_of(configured(config, var, var_file), baseline, rule, waivers)
+    connection = connection_of(user, sudo, sudo_password_fd, identity, ssh_config, accept_new=accept_new)
     hosts = hosts or []
     if inventory or resume or any(uri.startswith("ssm://tag:") for uri in hosts):
         from harness import cli_fleet
-        from harness.targets.connection import Connection
 
         many = cli_fleet.Request(
             plan=judge.plan,
             finish=lambda run: accepted(judge, run)[0],
-            connection=Connection(),
+            connection=connection,
             inventory=inventory,
             hosts=tuple(hosts),
             limit=tuple(limit or ()),
@@ -142,7 +161,7 @@ def audit(
             elif uri.startswith("ssm://"):
                 taken, run = by_systems_manager(uri, judge.plan, ssm_bucket, timeout)
             else:
-                with opened(uri) as target:
+                with opened(uri, connection) as target:
                     taken, run = auditing.audited(target, judge.plan)
                 say(f"{uri}: {len(taken.answers)} questions in {told(taken.round_trips)}")
             found.append(kept(judge, run, taken, evidence))
@@ -170,6 +189,12 @@ def capture(
     host: Annotated[str, typer.Argument(metavar="TARGET", help="podman://NAME, ssh://USER@HOST, …")],
     *,
     to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Gets the capture; its name ends in .json.zst.")],
+    user: User = None,
+    sudo: Sudoing = Sudo.AUTO,
+    sudo_password_fd: PasswordFd = None,
+    accept_new: AcceptNew = False,
+    identity: Identities = None,
+    ssh_config: SshConfig = None,
     baseline: BaselineName = None,
     config: Config = None,
     var: Var = None,
@@ -182,7 +207,7 @@ def capture(
 
     say = console.Progress(quiet=quiet)
     judge = judge_of(configured(config, var, var_file), baseline, None, None)
-    with opened(host) as target:
+    with opened(host, connection_of(user, sudo, sudo_password_fd, identity, ssh_config, accept_new=accept_new)) as target:
         taken = auditing.captured(target, judge.plan)
     taken.write(to)
     blotted = ", ".join(f"{number} {kind}" for kind, number in taken.redacted.items()) or "nothing"
@@ -246,11 +271,36 @@ def judge_of(settings: Settings | None, baseline: str | None, rules: Sequence[st
     return Judge(Plan(content, baseline, overrides, tuple(rules or ())), waiving.of(accepted, folder, content.rules))
 
 
-def opened(uri: str) -> Any:  # noqa: ANN401 - a Target, whose protocol is imported for types only
+def connection_of(
+    user: str | None,
+    sudo: Sudo,
+    descriptor: int | None,
+    identities: Sequence[Path] | None,
+    config: Path | None,
+    *,
+    accept_new: bool,
+) -> Connection:
+    """Say how to log in and become root. A password is asked for when the first host wants it, or read from the descriptor now."""
+    from harness.targets import asking
+
+    if descriptor is not None and sudo is not Sudo.PASSWORD:
+        raise UsageError("--sudo-password-fd is for --sudo password")
+    return Connection(
+        user=user,
+        sudo=sudo,
+        password=asking.sudo_password(descriptor) if sudo is Sudo.PASSWORD else None,
+        passphrase=asking.passphrases(),
+        accept_new=accept_new,
+        identities=tuple(identities or ()),
+        config=config,
+    )
+
+
+def opened(uri: str, connection: Connection) -> Target:
     """Open a host."""
     from harness import targets
 
-    return targets.open_target(uri)
+    return targets.open_target(uri, connection)
 
 
 def captured_in(uri: str) -> Capture:
