@@ -45,6 +45,8 @@ class Options:
     keep: bool = False
     vm: bool = False
     """Boot what the container was hardened into, and judge that too, twice."""
+    post_cleanup: bool = False
+    """Clean the container as Image Builder does before its snapshot, start it anew, and judge it once more."""
     evidence: Path = Path("evidence")
     rules: tuple[str, ...] = ()
     """Judge only these rules; none means all."""
@@ -75,6 +77,8 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
     accepted = waivers.of(options.waivers, Path.cwd() if settings.bundled else settings.path.parent, content.rules)
     if not options.as_is:
         readable(settings)
+    if options.post_cleanup and (options.vm or "://" in (options.target or "")):
+        raise UsageError("--post-cleanup takes host keys and machine-id away: it is for a fresh container, and not for --vm")
     started = datetime.now(UTC)
     if options.vm:
         from harness import booted
@@ -154,10 +158,20 @@ def results_of(task: Task, place: Opened, options: Options, kept: Evidence, say:
     """Judge the target and, where it is asked for, the virtual machine that it becomes; return the results and the machine's facts."""
     from harness.testinfra_backend import host_for
 
+    host = host_for(place.target)
+
     def here() -> tuple[Result, ...]:
         say(f"judging {len(task.rules)} rules")
-        return judged(task, place.target, host_for(place.target), kept)
+        return judged(task, place.target, host, kept)
 
+    if options.post_cleanup:
+        from harness import booted, cleanup
+
+        built = booted.Stage("as built", here())
+        say("cleaning up as Image Builder does, and starting anew")
+        cleanup.simulate(place.target)
+        host.backend.forget()
+        return booted.united((built, booted.Stage("cleaned up and started anew", here()))), {"cleanup": "simulated"}
     if not options.vm:
         return here(), {}
     from harness import booted

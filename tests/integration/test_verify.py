@@ -83,9 +83,13 @@ def remove(uri: str) -> None:
 
 @pytest.fixture(scope="module", params=["al2", "al2023"])
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Done, Path]]:
-    """Harden a fresh target of each baseline once and keep it for the tests of this file."""
+    """Harden a fresh target of each baseline once and keep it for the tests of this file.
+
+    One of them is cleaned up as Image Builder does before its snapshot, started anew and judged again: all else holds for it too.
+    """
     folder = tmp_path_factory.mktemp("kept")
-    done = harness("verify", "--target", request.param, "--base", "standin", "--keep", "--format", "json", cwd=folder)
+    cleaned = ["--post-cleanup"] if request.param == "al2023" else []
+    done = harness("verify", "--target", request.param, "--base", "standin", "--keep", "--format", "json", *cleaned, cwd=folder)
     assert done.out, done.err
     try:
         yield done, folder
@@ -111,6 +115,20 @@ def test_people_can_still_log_in_with_a_key_and_become_root(kept: tuple[Done, Pa
     survival = {result["rule"]: result["status"] for result in done.run["results"] if result["subject"] == "survival"}
     assert survival["survival-ssh-login"] == "pass"
     assert survival["survival-sudo"] == "pass"
+
+
+def test_a_target_that_was_cleaned_up_was_judged_before_and_after(kept: tuple[Done, Path]) -> None:
+    done, _ = kept
+    engine, _, name = done.run["target"]["uri"].partition("://")
+    where = next(result["where"] for result in done.run["results"] if result["rule"] == "ssh-root-login")
+    if done.run["target"]["source"] == "al2023":
+        assert where == ["as built", "cleaned up and started anew"]
+        shown = engines.locate(engine).call(
+            "exec", name, "find", "/var/lib/cloud", "/etc/ssh", "-name", "ssh_host_*_key", "-newer", "/etc/aide.conf"
+        )
+        assert "/etc/ssh/ssh_host_ed25519_key" in shown.stdout.decode()
+    else:
+        assert len(where) <= 1
 
 
 def test_every_output_says_that_it_is_a_stand_in(kept: tuple[Done, Path]) -> None:
@@ -225,6 +243,7 @@ def test_a_document_that_fails_or_hangs_is_exit_1_names_the_step_and_leaves_no_c
         (("verify", "--var", "no_such_variable=1"), 2, "no_such_variable"),
         (("verify", "--target", "podman://no-such-container"), 3, "no-such-container"),
         (("verify", "--target", "gopher://x"), 2, "podman://"),
+        (("verify", "--target", "podman://x", "--post-cleanup"), 2, "fresh container"),
         (("verify", "--config", "missing.hcl"), 2, "missing.hcl"),
         (("rules", "ssh-root-logn"), 2, "ssh-root-login"),
         (("rules", "U-99"), 2, "U-99"),
