@@ -65,6 +65,13 @@ class Login:
         out, err = stdout.read().decode("utf-8", "replace"), stderr.read().decode("utf-8", "replace")
         return stdout.channel.recv_exit_status(), out, err
 
+    def banner(self, user: str) -> str:
+        """Return what sshd showed `user` before the log-in; empty when it showed nothing. Raises as a log-in does."""
+        client = self._clients.get(user) or self._open(user)
+        transport = client.get_transport()
+        shown = transport.get_banner() if transport is not None else None
+        return (shown or b"").decode("utf-8", "replace")
+
     def _open(self, user: str) -> paramiko.SSHClient:
         """Log in, trusting only the host keys that the target itself shows."""
         import paramiko

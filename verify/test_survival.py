@@ -5,13 +5,23 @@ Those that connect, reload or write temporary files are no part of an audit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+import secrets
+from typing import Any, Protocol
 
-from harness.suite import AS_NOBODY, Host, ask, expect, path, rule, sshd, texts, unit, units, verify_only, yaml_of
+from harness.suite import AS_NOBODY, Host, Parameters, ask, expect, path, read, rule, sshd, texts, unit, units, verify_only, yaml_of
 
-Login: TypeAlias = Callable[[str, str], tuple[int, str, str]]
-"""`login(user, command)`: run over SSH, as the user, and give exit code, output and errors."""
+
+class Login(Protocol):
+    """A way in over SSH, by a key of its own."""
+
+    def __call__(self, user: str, command: str) -> tuple[int, str, str]:
+        """Run a command as the user, and give exit code, output and errors."""
+        ...
+
+    def banner(self, user: str) -> str:
+        """Return what sshd shows before the log-in."""
+        ...
+
 
 USER = "ec2-user"
 CLOUD = "/etc/cloud/cloud.cfg /etc/cloud/cloud.cfg.d/*.cfg"
@@ -156,3 +166,101 @@ def test_cloud_init_enabled(host: Host) -> None:
 def test_network(host: Host) -> None:
     enabled = [name for name, found in units(host, NETWORKS).items() if found.file in {"enabled", "generated"}]
     expect("what brings the network up", enabled, that=bool, expected=f"one of {', '.join(NETWORKS)}")
+
+
+@verify_only("it provokes an event")
+@rule("survival-audit-record")
+def test_audit_record(host: Host, login: Login) -> None:
+    name = f"/root/isms-probe-{secrets.token_hex(8)}"
+    code, _, _ = login(USER, f"cat {name}")
+    expect(f"exit code of `cat` in /root by {USER}", code, equals=1)
+    uid = ask(host, f"id -u {USER}")
+    records = ask(host, f"ausearch --input-logs --raw --file {name}", accept=(0, 1)).splitlines()
+    kept = [dict(word.partition("=")[::2] for word in line.split()) for line in records if line.startswith("type=SYSCALL")]
+    expect("audit records of it", len(kept), at_least=1)
+    expect("whom they name", {record.get("auid") for record in kept}, equals={uid})
+    expect("its outcome", {record.get("success") for record in kept}, equals={"no"})
+
+
+ADDED = """\
+folder=/usr/local/bin
+before=$(stat -c %y "$folder")
+probe=$(mktemp "$folder/isms-probe.XXXXXXXX") || exit 70
+trap 'rm -f "$probe"; touch -d "$before" "$folder"' EXIT
+echo "$probe"
+aide --check --limit '^/usr/local/bin/isms-probe' 2>&1
+"""
+
+
+@verify_only("it adds a file for the time of the check")
+@rule("survival-integrity-alarm")
+def test_integrity_alarm(host: Host) -> None:
+    """AIDE's exit code is a sum: 1 new files, 2 removed, 4 changed; above 7 it could not look."""
+    result = host.run(ADDED)
+    probe, _, report = result.stdout.partition("\n")
+    expect("exit code of aide --check", result.rc, one_of=(1, 5), expected="1 or 5: a new file")
+    expect("names the file", probe in report, equals=True)
+
+
+PEOPLE = """\
+user=isms-probe
+salt=$(tr -dc bdfhjmpr </dev/urandom | head -c 4)
+good="Tr1al-$salt-of-words!q"
+clean() {{ faillock --user $user --reset; rm -f /etc/sudoers.d/$user; userdel -rf $user; }}
+clean >/dev/null 2>&1
+trap 'clean >/dev/null 2>&1' EXIT
+{{ useradd -m $user && chage -m 0 -M 90 $user && echo "$user:$good" | chpasswd -c SHA512; }} || exit 70
+umask 0337
+printf 'Defaults:%s passwd_tries=1\\n%s ALL=(ALL) PASSWD: ALL\\n' $user $user >/etc/sudoers.d/$user
+root() {{ su -s /bin/sh $user -c "echo '$1' | sudo -k -S -p '' id -un" 2>/dev/null | tail -n 1; }}
+change() {{ printf '%s\\n' "$good" "$1" "$1" | su -s /bin/sh $user -c passwd >/dev/null 2>&1 && echo taken || echo refused; }}
+echo weak=$(change password1)
+new="An0ther:$salt:phrase?zk"
+echo strong=$(change "$new")
+good=$new
+echo before=$(root "$good")
+for i in $(seq {attempts}); do root wrong-$i; done
+echo locked=$(root "$good")
+faillock --user $user --reset
+echo after=$(root "$good")
+"""
+"""An account for the time of the check, that may become root by its password."""
+
+
+def people(host: Host, parameters: Parameters) -> dict[str, str]:
+    """Return what became of the passwords that an account tried."""
+    text = ask(host, PEOPLE.format(attempts=parameters.integer("password_lockout_attempts")))
+    return dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+
+
+@verify_only("it makes an account for the time of the check")
+@rule("survival-lockout")
+def test_lockout(host: Host, parameters: Parameters) -> None:
+    found = people(host, parameters)
+    expect("sudo with the right password", found.get("before"), equals="root")
+    expect("the same after as many wrong ones as are allowed", found.get("locked"), equals="", expected="refused")
+    expect("the same after `faillock --reset`", found.get("after"), equals="root")
+
+
+@verify_only("it makes an account for the time of the check")
+@rule("survival-weak-password")
+def test_weak_password(host: Host, parameters: Parameters) -> None:
+    found = people(host, parameters)
+    expect("passwd with `password1`", found.get("weak"), equals="refused")
+    expect("passwd with a long phrase", found.get("strong"), equals="taken")
+
+
+@verify_only("it logs in with a key of its own")
+@rule("survival-session-timeout")
+def test_session_timeout(login: Login, parameters: Parameters) -> None:
+    shown = said(login, "bash -lc 'echo \"$TMOUT\"; (TMOUT=0) 2>/dev/null && echo lifted; true'").splitlines()
+    expect("TMOUT of a log-in shell", shown[0] if shown else None, at_least=1, at_most=parameters.integer("accounts_tmout"))
+    expect("`TMOUT=0` of the user", "lifted" if "lifted" in shown else "refused", equals="refused")
+
+
+@verify_only("it logs in with a key of its own")
+@rule("survival-login-banner")
+def test_login_banner(host: Host, login: Login) -> None:
+    wanted = (read(host, sshd(host).get("banner", "none")) or "").split()
+    expect("words in sshd's banner", len(wanted), at_least=1)
+    expect("what is shown before the log-in", login.banner(USER).split(), equals=wanted, expected="sshd's banner, all of it")
