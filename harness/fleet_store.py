@@ -276,7 +276,7 @@ def folder_names(entries: Sequence[Entry]) -> list[str]:
         name = entry.name
         if not FOLDER_NAME.fullmatch(name) or name.lower() in taken:
             digest = hashlib.sha256(entry.uri.encode()).hexdigest()[:8]
-            name = f"{re.sub('[^A-Za-z0-9.@-]+', '-', entry.name).strip('-.')[:60] or 'host'}-{digest}"
+            name = f"{re.sub('[^A-Za-z0-9.@-]+', '-', entry.name).strip('-.@')[:60] or 'host'}-{digest}"
         taken.add(name.lower())
         names.append(name)
     return names
