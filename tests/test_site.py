@@ -13,7 +13,7 @@ import pytest
 from harness import catalog, config, gate, gathering, site
 from harness.builds import documents
 from harness.errors import ConfigError, ContentError, DocumentError
-from harness.model import SWITCHED_OFF
+from harness.model import SWITCHED_OFF, Result, Status
 from publish import session
 
 if TYPE_CHECKING:
@@ -244,3 +244,18 @@ def test_a_rule_cannot_be_switched_off_twice(folder: Path) -> None:
     change(folder / "harness.hcl", '  off "', '  off "filesystem-crontab" {\n    reason = "another good reason"\n  }\n  off "')
     with pytest.raises(ConfigError, match="switched off twice"):
         content(folder)
+
+
+def test_a_run_in_which_a_rule_was_off_does_not_open_the_gate_once_it_is_on_again(folder: Path) -> None:
+    chosen = settings(folder)
+    expected = gathering.expectation(chosen, site.content(chosen), chosen.source())
+    rule = expected.rules["filesystem-crontab"]
+    from tests import proof
+
+    left_out = Result(rule.id, Status.NOT_APPLICABLE, rule.severity, reason=expected.excluded[rule.id])
+    run = replace(proof.RUN, results=(left_out,))
+    assert list(gate.of_result(proof.POLICY, expected, run, left_out, rule, "again")) == []
+    on = replace(expected, excluded={})
+    assert [code for code, _, _ in gate.of_result(proof.POLICY, on, run, left_out, rule, "again")] == ["not-applicable"]
+    reworded = replace(expected, excluded={rule.id: f"{SWITCHED_OFF}for another reason"})
+    assert [code for code, _, _ in gate.of_result(proof.POLICY, reworded, run, left_out, rule, "again")] == ["not-applicable"]
