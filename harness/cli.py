@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 from typer.core import TyperGroup
@@ -263,6 +262,8 @@ def rules(
     output: Annotated[Listing, typer.Option("--format", help="markdown: of the controls only.")] = Listing.TEXT,
 ) -> None:
     """List the rules, or explain those of an id, subject or control."""
+    from zoneinfo import ZoneInfo
+
     from harness import explain, site
 
     content = site.content(settings_from(config, var, var_file))
