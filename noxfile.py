@@ -123,9 +123,16 @@ def tests(session: nox.Session) -> None:
         return
     # Most of the time is waiting for containers: four workers help two processors too; more would wait for the engine's locks.
     # A file stays whole.
-    session.run("pytest", "--ignore=tests/integration", "--numprocesses=4", "--dist=loadfile")
+    session.run("pytest", "--ignore=tests/integration", "--ignore=tests/vm", "--numprocesses=4", "--dist=loadfile")
     # These start whole processes of harness and look at what they leave in the engine: two at a time would sweep away each other's.
     session.run("pytest", "tests/integration")
+
+
+@nox.session(default=False)
+def vm(session: nox.Session) -> None:
+    """Harden, boot in a virtual machine, break what only a restart shows, and look for what is left; arguments go to pytest."""
+    prepare(session)
+    session.run("pytest", *(session.posargs or ("tests/vm",)))
 
 
 @nox.session(default=False)
