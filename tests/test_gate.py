@@ -357,3 +357,21 @@ def test_a_date_set_forward_is_found_out(tmp_path: Path) -> None:
     (folder / "run.json").write_text(json.dumps(content), "utf-8")
     decision = decide(proof.POLICY, [proof.facts(folder)], proof.NOW)
     assert {reason.code for reason in decision.reasons} == {"tampered", "future"}
+
+
+def test_a_policy_that_wants_a_virtual_machine_takes_no_evidence_of_a_container_alone() -> None:
+    policy = replace(proof.POLICY, environments=frozenset({"container", "vm"}))
+    (reason,) = decided(proof.RUN, policy=policy).reasons
+    assert (reason.code, "vm" in reason.message, "--vm" in reason.hint) == ("environment", True, True)
+
+
+def test_in_a_run_on_both_what_a_container_cannot_show_must_have_a_result() -> None:
+    both = {**proof.RUN.target, "environments": "container, vm"}
+    policy = replace(proof.POLICY, environments=frozenset({"vm"}))
+    decision = decided(replace(proof.RUN, target=both), policy=policy)
+    assert [(reason.code, "kernel-aslr" in reason.message) for reason in decision.reasons] == [("not-applicable", True)]
+    judged = tuple(
+        replace(result, status=Status.PASS, reason="", where=("vm", "vm restarted")) if result.rule == "kernel-aslr" else result
+        for result in proof.RUN.results
+    )
+    assert decided(replace(proof.RUN, target=both, results=judged), policy=policy).open
