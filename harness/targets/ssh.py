@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from harness.errors import TargetError, UsageError
 from harness.model import Environment
-from harness.targets import files, sshconfig, sshlink, sshstream
+from harness.targets import asking, files, sshconfig, sshlink, sshstream
 from harness.targets.base import CommandTimeout
 from harness.targets.connection import Connection, Sudo
 from harness.targets.shell import PersistentShell
@@ -173,7 +173,7 @@ def open_uri(uri: str, connection: Connection | None = None, bastions: Bastions 
 
     Hosts that are reached through the same others share `bastions`; whoever made it closes it after the targets.
     """
-    connection = connection or Connection()
+    connection = connection or Connection(passphrase=asking.passphrases())
     return SshTarget(uri, configured(uri, connection), connection, bastions)
 
 

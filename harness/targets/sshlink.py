@@ -33,9 +33,18 @@ MOST_HOPS = 8
 RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
-@cache
+IMPORTING = threading.Lock()
+
+
 def transport_class() -> type[paramiko.Transport]:
     """Import paramiko and return its Transport, made to prefer what costs little."""
+    with IMPORTING:
+        return quick_transport()
+
+
+@cache
+def quick_transport() -> type[paramiko.Transport]:
+    """See transport_class, which lets one thread in at a time."""
     sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]  # half of the import's time, for a Match exec of its own that we do not use
     try:
         import paramiko

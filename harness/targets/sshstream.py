@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import paramiko
 
 BASH = "/bin/bash --noprofile --norc"
+PACKET = 1 << 15
 PROMPT_SECONDS = 30.0
 FULL_SECONDS = 0.02
 """How often a channel whose window is full is tried again."""
@@ -57,7 +58,7 @@ class ChannelStream:
         self._channel.settimeout(0.0)
         self._poll = select.poll()
         self._poll.register(self._channel.fileno(), select.POLLIN)
-        self._queue = b""
+        self._queue = bytearray()
         self._drain: threading.Thread | None = None
         self._closing = threading.Event()
 
@@ -146,11 +147,11 @@ class ChannelStream:
     def _flush(self) -> None:
         try:
             while self._queue:
-                self._queue = self._queue[self._channel.send(self._queue[:CHUNK]) :]
+                del self._queue[: self._channel.send(bytes(self._queue[:PACKET]))]
         except TimeoutError:
             pass  # the window is full; `receive` tries again
         except (OSError, EOFError):
-            self._queue = b""  # the other side is gone; `receive` finds the end
+            self._queue.clear()  # the other side is gone; `receive` finds the end
 
 
 def marks() -> tuple[str, str]:

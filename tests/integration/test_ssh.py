@@ -16,7 +16,7 @@ import pytest
 
 from harness.errors import EngineError, HarnessError, TargetError, UsageError
 from harness.model import Environment
-from harness.targets import open_target
+from harness.targets import open_target, shell, ssh
 from harness.targets.base import CommandTimeout, LostError, Target
 from harness.targets.connection import Connection, Sudo
 from harness.targets.ssh import SshTarget, open_uri
@@ -137,6 +137,13 @@ def test_who_cannot_become_root_is_told_why(port: int, ways: Connection, user: s
         target.run("id", timeout=30)
     assert hint in (caught.value.hint or "")
     assert user in str(caught.value)
+
+
+def test_start_up_files_that_wait_are_named(port: int, ways: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "START_SECONDS", 1.0)
+    with open_uri(uri("hung", port), ways) as target, pytest.raises(TargetError, match=r"no answer within 1 s: waiting for you") as caught:
+        target.run("id", timeout=30)
+    assert "bashrc" in (caught.value.hint or "")
 
 
 def test_a_host_without_sudo_says_so(world: World, ways: Connection) -> None:
@@ -445,6 +452,30 @@ def test_a_read_only_host_without_systemd_is_asked_all_the_same(world: World) ->
                 target.restart()
     finally:
         other.end()
+
+
+def test_a_host_is_waited_for_while_it_restarts(world: World, ways: Connection) -> None:
+    """The system of this host is a script; its sshd and the connections to it really go and come back."""
+    port = world.sshd()
+    config = f"/run/sshd/world_{port}"
+    world.sh(f"""
+cat >/usr/local/sbin/systemctl <<'END'
+#!/bin/bash
+case $1 in
+reboot)
+  (sleep 0.3; pkill -f '^/usr/sbin/sshd -f {config} '; pkill -f '^sshd: '; sleep 1.5
+  touch /run/sshd/rebooted; /usr/sbin/sshd -f {config} -E {config}.log) </dev/null >/dev/null 2>&1 & ;;
+is-system-running) [ -e /run/sshd/asked ] && echo running || echo starting; touch /run/sshd/asked ;;
+esac
+END
+chmod 0755 /usr/local/sbin/systemctl""")
+    with open_uri(uri("ec2-user", port), ways) as target:
+        assert target.run("systemctl is-system-running", timeout=30).out == "starting\n"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ssh, "BOOTED", "stat -c %Y /run/sshd/rebooted 2>/dev/null || echo before")
+            target.restart()
+        assert whoami(target) == "root"
+    assert world.log(port).count("Accepted publickey") == 2
 
 
 @pytest.mark.parametrize(
