@@ -95,10 +95,11 @@ def publish(
         )
         sys.stdout.write(iam.text(policy))
         return
+    why = session.reason(despite_gate) if despite_gate is not None else ""
     decision = session.decide(settings, target, evidence, now)
-    if not decision.open and not despite_gate:
+    if not decision.open and not why:
         refuse(decision)
-    what = session.publication(settings, target, now, decision, despite_gate if despite_gate and not decision.open else "")
+    what = session.publication(settings, target, now, decision, "" if decision.open else why)
     cloud = session.cloud_of(settings, endpoint_url)
     found = session.plan(cloud, what, now)
     sys.stdout.write(found.as_json() if output is Format.JSON else found.as_text())
@@ -173,7 +174,8 @@ def promote(
     from publish.promote import Promotion
 
     settings, now = settings_from(config, var, var_file), session.utc_now()
-    what, cloud = session.publication(settings, target, now, exception=without_audit or ""), session.cloud_of(settings, endpoint_url)
+    why = session.reason(without_audit) if without_audit is not None else ""
+    what, cloud = session.publication(settings, target, now, exception=why), session.cloud_of(settings, endpoint_url)
     with session.answers():
         place = session.place_of(cloud)
         found = Pipeline(cloud, place, what.stem).image(image)

@@ -57,6 +57,7 @@ def rehearse(
     """
     from harness.console import Progress
     from publish import rehearse as rehearsing
+    from publish import session
 
     def told(outcome: Rehearsal, endpoint: Endpoint) -> None:
         sys.stdout.write(outcome.as_json() if output is Format.JSON else outcome.as_text())
@@ -69,7 +70,8 @@ def rehearse(
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
 
-    options = rehearsing.Options(target, evidence, base.value, despite_gate or "", port)
+    why = session.reason(despite_gate) if despite_gate is not None else ""
+    options = rehearsing.Options(target, evidence, base.value, why, port)
     try:
         outcome = rehearsing.rehearse(settings_from(config, var, var_file), options, Progress(quiet=quiet, verbose=verbose), told)
     except rehearsing.ClosedError as closed:

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import yaml
+
 from harness.errors import PublishError, UnreachableError
 from publish import cfn, resources, tags
 from publish.aws import Refused
@@ -15,7 +17,7 @@ from publish.plan import LATER, Action, Change, Field
 from publish.resources import Foundation, Publication
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from publish.aws import Cloud
     from publish.resources import Place
@@ -41,6 +43,23 @@ def template() -> str:
 def digest(text: str) -> str:
     """Return what tells one template from another, short enough for a plan."""
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def template_fields(before: str, after: str) -> tuple[Field, ...]:
+    """Return what differs between two templates, as deep as they are alike; nothing where the old one cannot be read."""
+    try:
+        old: object = cfn.load(before)
+    except (yaml.YAMLError, TypeError):
+        return ()
+    return tuple(_deeper(old, cfn.load(after), "template")) if isinstance(old, dict) else ()
+
+
+def _deeper(old: object, new: object, path: str) -> Iterator[Field]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            yield from _deeper(old.get(name), new.get(name), f"{path}.{name}")
+    elif old != new:
+        yield Field(path, old, new)
 
 
 def stack_name(publication: Publication) -> str:
@@ -178,7 +197,7 @@ class Stack:
         fields = tuple(Field(key, before.get(key), value) for key, value in parameters.items() if before.get(key) != value)
         there_now = self._template_there()
         if there_now.strip() != template().strip():
-            fields += (Field("template", digest(there_now), digest(template())),)
+            fields += (Field("template", digest(there_now), digest(template())), *template_fields(there_now, template()))
         changed = tags.missing(wanted_tags, self.tags, tags.SHARED)
         fields += tuple(Field(f"tags.{key}", self.tags.get(key), value) for key, value in changed.items())
         action = Action.UPDATE if fields else Action.KEEP

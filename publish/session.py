@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harness.errors import ConfigError, PublishError
+from harness.errors import ConfigError, PublishError, UsageError
 from publish import resources, schedule
 from publish.aws import Cloud, Refused
 from publish.converge import Walk
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 KST: Final = timezone(timedelta(hours=9))
 """Dates of tags are Korean ones, as the schedule is."""
 TAG_VALUE: Final = 250
+REASON_LETTERS: Final = 3
+"""Fewer letters say nothing."""
 
 
 def publish_block(settings: Settings) -> Publish:
@@ -59,8 +61,16 @@ def publication(
         today=now.astimezone(KST).date(),
         off={rule: baseline.excluded[rule] for rule in sorted(baseline.off)},
         evidence=f"sha256:{evidence}" if evidence else "",
-        exception=re.sub(r"[^\w +\-=.:/@]", " ", exception)[:TAG_VALUE].strip(),
+        exception=reason(exception) if exception else "",
     )
+
+
+def reason(text: str) -> str:
+    """Return a reason as it can stand in a tag. Raises UsageError for one that says nothing."""
+    told = re.sub(r"[^\w +\-=.:/@]", " ", text)[:TAG_VALUE].strip()
+    if len(re.findall(r"\w", told)) < REASON_LETTERS:
+        raise UsageError(f"`{text}` is no reason", hint="say why, in words: it becomes a tag that an assessor reads")
+    return told
 
 
 def decide(settings: Settings, target: str | None, evidence: Path | None, now: datetime) -> Decision:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 
+import boto3
 import pytest
 
 from publish import iam
@@ -42,3 +45,24 @@ def test_a_bucket_of_the_company_takes_the_place_of_ours() -> None:
     made = iam.text(iam.policy(project="isms-golden-ami", account="123456789012", region="ap-northeast-2", log_bucket="company-logs"))
     assert "arn:aws:s3:::company-logs/components/*" in made
     assert "image-builder-logs" not in made
+
+
+def calls() -> set[str]:
+    """Return every call of AWS that the publisher's code can make, as permissions: found in the source, where each stands by name."""
+    found: set[str] = set()
+    names: dict[str, dict[str, str]] = {}
+    for path in Path(iam.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        for service in ("imagebuilder", "cloudformation", "ec2", "s3", "logs", "ssm", "iam", "sts", "cloudwatch"):
+            if service not in names:
+                names[service] = boto3.client(service, region_name="ap-northeast-2").meta.method_to_api_mapping
+            if service in texts:
+                found |= {iam.action(service, names[service][text]) for text in texts if text in names[service]}
+    return found
+
+
+def test_every_call_in_the_source_is_allowed() -> None:
+    made = calls()
+    assert {"ec2:ModifyImageAttribute", "ssm:PutParameter", "imagebuilder:CancelImageCreation", "cloudformation:ExecuteChangeSet"} <= made
+    assert made - iam.actions(POLICY) - iam.FREE == set()
