@@ -165,7 +165,7 @@ def reached(config: HostConfig, hops: tuple[str, ...], connection: Connection, b
         through = {"through": ", ".join(hops)}
         sock = channel(bastions.through(hops, connection), config, where, seconds)
     elif config.proxy_command:
-        through = {"through": config.proxy_command}
+        through = {"through": "a ProxyCommand"}  # its text may hold a token, and facts become evidence
         sock, end = proxied(config.proxy_command, where)
         carriers.append(end)
     else:
