@@ -11,6 +11,7 @@ Nothing here prints.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 SYSTEM = "if [ -e /etc/os-release ]; then cat -- /etc/os-release; else exit 66; fi"
 USER = "id -un; id -u"
+HIDING = re.compile(r"\*|\bfind\b|2>/dev/null|\[ -[a-z] (?!/etc/[^/ ]+ \])")
+"""Questions to which somebody who is not root may get less than the whole answer, and not notice: what lies in a closed folder."""
 FIRST = (SYSTEM, USER)
 """Asked of every host: what it is, and as whom we ask."""
 MOST_ROUNDS = 12
@@ -273,7 +276,7 @@ def judged(  # noqa: PLR0913 - the parts of one pass
 
     from harness.testinfra_backend import Replay
 
-    scope = plan.scope(baseline, environment)
+    scope, user = plan.scope(baseline, environment), user_of(known)
     applies = {rule: scope.not_applicable(scope.rules[rule]) is None for rule in scope.rules}
     parameters = Parameters(plan.content.values(baseline, plan.overrides))
     replay = Replay("capture", known, note=note)
@@ -288,8 +291,16 @@ def judged(  # noqa: PLR0913 - the parts of one pass
             before, replay.lacked = len(replay.asked), False
             outcome = call(check.rule, partial(check, host, parameters), check.folder)
             commands = tuple(dict.fromkeys(replay.asked[before:]))
-            outcomes.append(None if replay.lacked else replace(outcome, commands=commands))
+            outcomes.append(None if replay.lacked else seen_whole(replace(outcome, commands=commands), user))
     return replay, outcomes
+
+
+def seen_whole(outcome: Outcome, user: str) -> Outcome:
+    """Take back a pass that rests on what only root sees whole; a finding stays one."""
+    if outcome.status is not Status.PASS or not user or user.endswith(" 0") or not any(map(HIDING.search, outcome.commands)):
+        return outcome
+    reason = f"asked as {user.split(maxsplit=1)[0]}, who may not see all of it; become root, see --sudo"
+    return replace(outcome, status=Status.ERROR, reason=reason)
 
 
 def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Outcome]) -> Run:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import audit, catalog, learned
+from harness import audit, catalog, grouping, learned
 from harness.audit import Dialogue, Plan, evaluated
 from harness.capture import Answer
 from harness.errors import TargetError, UsageError
@@ -159,3 +159,29 @@ def test_what_was_learned_grows_and_never_without_end(tmp_path: Path) -> None:
     assert learned.recall("list") == ("a", "b", "c")
     (tmp_path / "questions" / "list.json").write_text("{", "utf-8")
     assert learned.recall("list") == ()
+
+
+def test_without_root_nothing_passes_that_only_root_sees_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = """\
+from harness.suite import ask, expect, rule, texts
+@rule("site-plain")
+def test_plain(host):
+    expect("x", ask(host, "uname -m"), equals="x86_64")
+@rule("site-hidden")
+def test_hidden(host):
+    expect("drop-ins", list(texts(host, "/etc/sudoers.d/*")), equals=[])
+@rule("site-found")
+def test_found(host):
+    expect("drop-ins", list(texts(host, "/etc/sudoers.d/*")), equals=["x"])
+"""
+    (tmp_path / "test_site.py").write_text(suite, "utf-8")
+    monkeypatch.setattr(Plan, "folders", (tmp_path,))
+    content = catalog.load()
+    some = content.rules["ssh-root-login"]
+    plan = Plan(replace(content, rules={name: replace(some, id=name) for name in ("site-plain", "site-hidden", "site-found")}))
+    answers = {"uname -m": b"x86_64\n", "/etc/sudoers.d/*".join(grouping.TEXTS): b"", audit.SYSTEM: AL2}
+    for user, status in ((b"root\n0\n", Status.PASS), (b"ec2-user\n1000\n", Status.ERROR)):
+        all_of = tuple(Answer(text, 0, out) for text, out in {**answers, audit.USER: user}.items())
+        run = evaluated(replace(CAPTURE, system={"ID": "amzn", "VERSION_ID": "2"}, answers=all_of), plan)
+        assert [result.status for result in run.results] == [Status.PASS, status, Status.FAIL]
+    assert "asked as ec2-user" in run.results[1].reason

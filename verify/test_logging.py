@@ -165,7 +165,8 @@ def test_rsyslog_file_mode(host: Host, parameters: Parameters) -> None:
 @rule("logging-rsyslog-config-permissions")
 def test_rsyslog_config_permissions(host: Host, parameters: Parameters) -> None:
     if wants_rsyslog(parameters):
-        text = ask(host, "find -L /etc/rsyslog.conf /etc/rsyslog.d -maxdepth 1 -type f -printf '%m %U %p\\n' 2>/dev/null", accept=(0, 1))
+        search = r"find -L $p -maxdepth 1 -type f -printf '%m %U %p\n'"
+        text = ask(host, f"for p in /etc/rsyslog.conf /etc/rsyslog.d; do [ ! -e $p ] || {search} || exit; done")
         files = [line.split(" ", 2) for line in text.splitlines()]
         wide = [f"{name} {mode} uid {uid}" for mode, uid, name in files if int(mode, 8) & ~0o640 or uid != "0"]
         expect("configuration files beyond 0640 or of another owner", wide, equals=[])
