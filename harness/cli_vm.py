@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,6 +54,29 @@ def described(guest: Guest) -> dict[str, object]:
         "accelerator": guest.record.machine.accelerator,
         "owner": "kept" if one.kept else f"of a run, whose process is {one.owner().value}",
     }
+
+
+@vm_app.command("import")
+def vm_import(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A bootable disk with cloud-init: qcow2, raw, …; it stays as it is.")],
+    *,
+    name: Annotated[str, typer.Option("--name", help="What the machine is called.")],
+    user: Annotated[str, typer.Option("--user", help="The image's default user, who may become root.")] = "ec2-user",
+    quiet: Quiet = False,
+) -> None:
+    """Boot a disk image by its own boot loader, with a key for cloud-init, and keep it; then `harness verify --target vm://NAME`."""
+    from harness import console
+    from harness.errors import UsageError
+    from harness.targets.vm import VmTarget
+    from harness.vms import store
+
+    if not image.is_file():
+        raise UsageError(f"there is no disk image {image}")
+    say = console.Progress(quiet=quiet)
+    guest = store.of_image(image.resolve(), say, name=name, user=user)
+    with VmTarget.boot(guest, keep=True, say=say) as target:
+        target.come_up()
+    sys.stdout.write(f"vm://{name}\n")
 
 
 @vm_app.command("start")

@@ -59,7 +59,7 @@ class SshTarget:
         self._bastions = bastions if bastions is not None else self._own or Bastions()
         self._who = f"{config.user}@{self.name}"
         self._closed = False
-        self._shell = PersistentShell(self._open, name=self._who, explain=self._explain)
+        self._shell = PersistentShell(self.stream, name=self._who, explain=self._explain)
         try:
             self._link: Link = sshlink.opened(config, connection, self._bastions)
         except BaseException:
@@ -135,7 +135,7 @@ class SshTarget:
         """Close."""
         self.close()
 
-    def _open(self) -> Stream:
+    def stream(self) -> Stream:
         """Start a bash as root, over a new connection if the old one was lost."""
         if not self._link.alive:
             self._link.close()

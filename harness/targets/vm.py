@@ -15,6 +15,7 @@ from harness.targets import files
 from harness.targets.base import CommandTimeout
 from harness.targets.ports import Ports
 from harness.targets.shell import PersistentShell
+from harness.targets.vmssh import Way
 from harness.vms import machine as machines
 from harness.vms import store
 
@@ -47,8 +48,10 @@ class VmTarget:
 
     environment = Environment.VM
 
-    def __init__(self, guest: Guest, *, ours: bool, keep: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
-        """Take a guest that runs. `ours`: it is removed at the end, unless it is to be kept."""
+    def __init__(
+        self, guest: Guest, *, ours: bool, keep: bool = False, over_ssh: bool | None = None, say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Take a guest that runs. `ours`: removed at the end, unless it is to be kept. `over_ssh` None: where it has no other shell."""
         self.guest = guest
         self.name = guest.name
         self._ours, self._keep, self._say = ours, keep, say
@@ -56,6 +59,8 @@ class VmTarget:
         self._closed = False
         self._taken: set[int] = set()
         self._shell = PersistentShell(self._open, name=f"virtual machine {guest.name}")
+        self._over_ssh = not guest.record.machine.shells if over_ssh is None else over_ssh
+        self._ssh = Way(guest)
 
     @classmethod
     def boot(cls, guest: Guest, *, keep: bool = False, say: Callable[[str], None] = lambda _: None) -> Self:
@@ -70,11 +75,11 @@ class VmTarget:
         return target
 
     @classmethod
-    def attach(cls, guest: Guest) -> Self:
+    def attach(cls, guest: Guest, *, over_ssh: bool | None = None) -> Self:
         """Use a kept guest that runs, and leave it running. Raises TargetError when it does not."""
         if not guest.running():
             raise TargetError(f"virtual machine {guest.name} is off", hint=f"`harness vm start {guest.name}`")
-        target = cls(guest, ours=False)
+        target = cls(guest, ours=False, over_ssh=over_ssh)
         target.come_up()
         return target
 
@@ -86,7 +91,7 @@ class VmTarget:
     @property
     def facts(self) -> Mapping[str, str]:
         """How it was made and booted: kernel, accelerator, what was injected, and the state of its systemd."""
-        return {**self.guest.record.facts, **self._facts}
+        return {**self.guest.record.facts, **self._facts, "channel": "ssh" if self._over_ssh else "serial ports"}
 
     def come_up(self) -> None:
         """Wait until the guest's systemd has started everything. Raises TargetError, with the console's last lines, when it does not."""
@@ -132,6 +137,7 @@ class VmTarget:
             self._say(f"{self.name} does not shut down within {SHUTDOWN_SECONDS:g} s; it is switched off")
             self.guest.kill()
         self._shell.reopen()
+        self._ssh.close()
         self.guest.start(outlive=self._keep or not self._ours)
         self.come_up()
 
@@ -150,6 +156,7 @@ class VmTarget:
             return
         self._closed = True
         self._shell.close()
+        self._ssh.close()
         leftovers.unwatch(self.guest.name)
 
     def remove(self) -> None:
@@ -157,6 +164,7 @@ class VmTarget:
         self._closed = True
         with suppress(TargetError):
             self._shell.close()
+        self._ssh.close()
         if self.guest.remove():
             leftovers.unwatch(self.guest.name)
         else:
@@ -208,6 +216,8 @@ class VmTarget:
 
     def _open(self) -> Stream:
         """Connect to the first shell of the guest that nobody of us uses."""
+        if self._over_ssh:
+            return self._ssh.open()
         for number, pair in enumerate(machines.SHELLS):
             if number not in self._taken:
                 self._taken.add(number)

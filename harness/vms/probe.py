@@ -31,7 +31,7 @@ SECONDS = 10.0
 EMULATED = Accelerator("tcg", "there is no /dev/kvm that can be used: every instruction is emulated")
 
 
-def accelerator(kernel: Kernel, say: Callable[[str], None], *, memory: Path | None = None) -> Accelerator:
+def accelerator(kernel: Kernel | None, say: Callable[[str], None], *, memory: Path | None = None) -> Accelerator:
     """Return how guests run here: with KVM where a tiny guest really starts by it within ten seconds, else emulated.
 
     `memory` is the file that remembers (default: in the user's cache folder). Raises TargetError where qemu is missing.
@@ -43,6 +43,8 @@ def accelerator(kernel: Kernel, say: Callable[[str], None], *, memory: Path | No
     known = recalled(memory)
     if known is not None:
         return known
+    if kernel is None:
+        return Accelerator("tcg", "whether KVM starts a guest was not tried")
     say("finding out whether KVM starts a guest on this machine")
     why = trial(kernel)
     found = Accelerator("kvm", "a guest starts by it") if why is None else Accelerator("tcg", f"/dev/kvm is there, but {why}")

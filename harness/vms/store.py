@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,9 +11,9 @@ from harness import leftovers
 from harness.engine_trial import cache_folder
 from harness.errors import TargetError, UsageError
 from harness.images.cache import Cache
-from harness.vms import disk, initrd, kernel, probe, tools
+from harness.vms import disk, initrd, kernel, probe, seed, tools
 from harness.vms.guest import RECORD, Guest
-from harness.vms.machine import ARGUMENTS, Machine, Record
+from harness.vms.machine import ARGUMENTS, PROGRAM, Machine, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,10 +77,7 @@ def of_container(engine: Engine, container: str, say: Callable[[str], None], *, 
     leftovers.watch_removal(guest.name, guest.remove)
     try:
         guest.save()  # first of all, so that a crash leaves nothing that nobody owns
-        key = new_key(f"harness-{place.name}")
-        private = place / "key"
-        private.touch(mode=0o600)
-        private.write_bytes(key.private)
+        key = with_key(place)
         system = disk.from_container(engine, container, boots, disk.Admitted(USER, key.public), place)
         disk.overlay(system.path, place / "overlay.qcow2")
         (place / "initrd").write_bytes(initrd.build(boots))
@@ -99,6 +97,46 @@ def of_container(engine: Engine, container: str, say: Callable[[str], None], *, 
         leftovers.unwatch(guest.name)
         raise
     return guest
+
+
+def of_image(image: Path, say: Callable[[str], None], *, name: str, user: str = USER) -> Guest:
+    """Make a guest that is kept from a disk image with boot loader and cloud-init of its own, such as Amazon's for KVM.
+
+    The image stays as it is, and the guest is reached over SSH only.
+    Raises TargetError where qemu is missing or the image is none, UsageError for a name that is taken.
+    """
+    sweep(say)
+    tools.require(PROGRAM, "qemu-img")
+    kind = str(json.loads(tools.run(["qemu-img", "info", "--output=json", str(image)], seconds=60))["format"])
+    accelerator = probe.accelerator(kernel.ensure(Cache(), say) if probe.usable() and probe.recalled() is None else None, say)
+    place = made(name)
+    machine = Machine(accelerator.name, kernel=None, seed="seed.iso", shells=False, memory=1024)
+    facts = {
+        "engine": "qemu",
+        "accelerator": accelerator.name,
+        "accelerator_why": accelerator.why,
+        "boots": f"{image.name}, by its own boot loader",
+        "injected": f"a NoCloud seed with a key of this machine for {user}",
+    }
+    guest = Guest(place, Record(name, machine, user=user, labels=leftovers.labels(name, keep=True), facts=facts))
+    try:
+        guest.save()
+        key = with_key(place)
+        disk.overlay(image, place / "overlay.qcow2", kind=kind)
+        seed.write(place / "seed.iso", name=f"{name}-{secrets.token_hex(4)}", user=user, public_key=key.public)
+    except BaseException:
+        guest.remove()
+        raise
+    return guest
+
+
+def with_key(place: Path) -> Key:
+    """Make the key of a guest, its private half in the guest's folder for the owner's eyes only."""
+    key = new_key(f"harness-{place.name}")
+    private = place / "key"
+    private.touch(mode=0o600)
+    private.write_bytes(key.private)
+    return key
 
 
 def made(name: str) -> Path:

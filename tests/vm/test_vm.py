@@ -135,6 +135,15 @@ def test_a_kept_machine_is_listed_stopped_and_goes_on_from_its_snapshot(kept: Do
         assert abs(float(target.run("date +%s.%N").out) - time.time()) < 30
 
 
+def test_the_way_in_by_ssh_gives_root_as_the_serial_ports_do(kept: Done) -> None:
+    with VmTarget.attach(store.find(machine(kept)), over_ssh=True) as target:
+        assert target.facts["channel"] == "ssh"
+        assert target.run("id -u; cat /proc/self/loginuid").out.split() == ["0", target.run("id -u ec2-user").out.strip()]
+        assert statuses(target, ["ssh-root-login", "kernel-running-values", "auditd-locked"]) == dict.fromkeys(
+            ["ssh-root-login", "kernel-running-values", "auditd-locked"], Status.PASS
+        )
+
+
 @pytest.mark.parametrize(
     "mutation", [pytest.param(each, id=each.title) for each in load() if each.needs_vm and "al2" in each.baselines and each.restore]
 )
