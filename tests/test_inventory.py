@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from pathlib import Path
 
@@ -256,3 +257,12 @@ def test_a_limit_never_adds_a_host_that_is_taken_away(take: set[str], away: set[
     assert set(chosen) <= {entry.name for entry in read(ANSIBLE, INI).entries}
     assert not ("db2" in away and "db2" in chosen)
     assert not ("web1*" in away and "web1.example.com" in chosen)
+
+
+def test_the_examples_of_the_documentation_are_read() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "fleets.md").read_text("utf-8")
+    chapter = page.partition("### Inventories")[2].partition("## ")[0]
+    examples = dict(zip((PLAIN, YAML, INI), re.findall(r"```[a-z]+\n(.*?)```", chapter, re.DOTALL), strict=True))
+    assert [len(read(text, path).entries) for path, text in examples.items()] == [13, 3, 3]
+    assert {entry.proxy_jump for entry in read(examples[INI], INI).entries} == {"bastion"}
+    assert all(not read(text, path).notes for path, text in examples.items())
