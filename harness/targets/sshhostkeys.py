@@ -10,7 +10,8 @@ import os
 import secrets
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import Location, TargetError
 
@@ -58,40 +59,61 @@ def entries(files: Iterable[Path], name: str) -> list[Entry]:
     found: list[Entry] = []
     for path in files:
         try:
-            text = path.read_text("utf-8", "replace")
+            known = path.stat()
+            lines = split(path, known.st_mtime_ns, known.st_size)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise TargetError(f"{path} cannot be read: {error.strerror}", hint="it holds the keys of known hosts") from error
-        found += [entry for number, line in enumerate(text.splitlines(), 1) if (entry := parsed(line, name, Location(path, number)))]
+        found += [entry for line in lines if matches(line.names, name) and (entry := line.entry(path)) is not None]
     return found
 
 
-def parsed(line: str, name: str, at: Location) -> Entry | None:
-    """Return the entry of a line, or None when it does not speak of the name or cannot be understood."""
-    words = line.split()
-    if not words or words[0].startswith("#"):
-        return None
-    marker = words.pop(0) if words[0].startswith("@") else ""
-    if len(words) < 3 or not matches(words[0], name):  # noqa: PLR2004 - names, type, key
-        return None
-    try:
-        blob = base64.b64decode(words[2], validate=True)
-    except ValueError:
-        return None
-    return Entry(HostKey(words[1], blob), marker, at)
+class Line(NamedTuple):
+    """A line of a known_hosts file, not yet understood."""
+
+    number: int
+    marker: str
+    names: str
+    kind: str
+    text: str
+
+    def entry(self, path: Path) -> Entry | None:
+        """Return the entry; None when its key cannot be understood."""
+        try:
+            blob = base64.b64decode(self.text, validate=True)
+        except ValueError:
+            return None
+        return Entry(HostKey(self.kind, blob), self.marker, Location(path, self.number))
+
+
+@lru_cache(maxsize=16)
+def split(path: Path, _changed: int, _size: int) -> tuple[Line, ...]:
+    """Read a file and split its lines, once for all the hosts of a fleet and again when it has changed."""
+    found: list[Line] = []
+    for number, text in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+        words = text.split(maxsplit=4)
+        if not words or words[0].startswith("#"):
+            continue
+        marker = words.pop(0) if words[0].startswith("@") else ""
+        if len(words) > 2:  # noqa: PLR2004 - names, kind, key
+            names = words[0] if words[0].startswith("|") else words[0].lower()
+            found.append(Line(number, marker, names, words[1], words[2]))
+    return tuple(found)
 
 
 def matches(patterns: str, name: str) -> bool:
-    """Tell whether the first field of a line means a host: a hashed name, or patterns of which none may be negated by `!`."""
+    """Tell whether the first field of a line, in lower case, means a host: a hashed name, or patterns of which none may be negated by `!`."""
     if patterns.startswith("|1|"):
         try:
             salt, digest = (base64.b64decode(part) for part in patterns[3:].split("|"))
         except ValueError:
             return False
         return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)
+    if not any(sign in patterns for sign in "*?!"):
+        return name in patterns and name in patterns.split(",")
     found = False
-    for pattern in patterns.lower().split(","):
+    for pattern in patterns.split(","):
         wanted = pattern.removeprefix("!")
         # Brackets stand around an address with a port, and are no pattern here.
         if fnmatchcase(name, wanted.replace("[", "[[]")):
