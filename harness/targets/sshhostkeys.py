@@ -103,7 +103,7 @@ def split(path: Path, _changed: int, _size: int) -> tuple[Line, ...]:
 
 
 def matches(patterns: str, name: str) -> bool:
-    """Tell whether the first field of a line, in lower case, means a host: a hashed name, or patterns of which none may be negated by `!`."""
+    """Tell whether the first field of a line, in lower case, means a host: a hashed name, or patterns of which none is negated by `!`."""
     if patterns.startswith("|1|"):
         try:
             salt, digest = (base64.b64decode(part) for part in patterns[3:].split("|"))
