@@ -219,7 +219,8 @@ new="An0ther:$salt:phrase?zk"
 echo strong=$(change "$new")
 good=$new
 echo before=$(root "$good")
-for i in $(seq {attempts}); do root wrong-$i; done
+for i in $(seq {attempts}); do root wrong-$i & done
+wait
 echo locked=$(root "$good")
 faillock --user $user --reset
 echo after=$(root "$good")
