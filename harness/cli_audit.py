@@ -133,7 +133,10 @@ def audit(
     judge = judge_of(configured(config, var, var_file), baseline, rule, waivers)
     connection = connection_of(user, sudo, sudo_password_fd, identity, ssh_config, accept_new=accept_new)
     hosts = hosts or []
-    if inventory or resume or any(uri.startswith("ssm://tag:") for uri in hosts):
+    managed = [uri for uri in hosts if uri.startswith("ssm://")]
+    if limit and not (inventory or resume):
+        raise UsageError("--limit chooses among the hosts of an inventory", hint="--inventory FILE, or --resume DIR")
+    if inventory or resume or len(managed) > 1 or any(uri.startswith("ssm://tag:") for uri in managed):
         from harness import cli_fleet
 
         many = cli_fleet.Request(

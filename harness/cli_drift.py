@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def drift(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A run.json or evidence folder: an earlier run, or that of the golden image.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The run.json or evidence folder of now.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The run.json or evidence folder of now; or of a fleet.")],
     *,
     key: Annotated[
         list[str] | None,
@@ -28,14 +28,16 @@ def drift(
     output: Output = Format.TEXT,
 ) -> None:
     """Say what became worse, better, new or gone between two runs. Exit 0: nothing worse, 1: something worse."""
-    from harness import attestation
+    from harness import attestation, drift_fleet
     from harness import drift as drifting
-    from harness.errors import UsageError
 
     keys = [attestation.load_key(name) for name in key or ()]
+    if drift_fleet.is_fleet(new):
+        fleets = drift_fleet.compare(old, new, keys)
+        told = json.dumps(drift_fleet.as_data(fleets), ensure_ascii=False, indent=2) + "\n"
+        sys.stdout.write(told if output is Format.JSON else drift_fleet.as_text(fleets))
+        raise typer.Exit(1 if fleets.worse else 0)
     before, after = drifting.read(old, keys), drifting.read(new)
-    if keys and not before.trusted:
-        raise UsageError(f"{old} is not signed by a given key: {before.evidence}", hint="`harness evidence sign` signs a run's folder")
     found = drifting.compare(before.run, after.run)
     if output is Format.JSON:
         sys.stdout.write(json.dumps(drifting.as_data(found, before, after), ensure_ascii=False, indent=2) + "\n")

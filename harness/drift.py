@@ -155,7 +155,7 @@ def judged_differently(old: Run, new: Run) -> Iterator[str]:
 def read(path: Path, keys: Sequence[Key] = ()) -> Source:
     """Read a run from its run.json or its evidence folder; a folder, or a file in one, is examined as a whole.
 
-    Raises UsageError for what is no run, for a folder that was changed after it was written, and for a signature that does not hold.
+    Raises UsageError for what is no run, for a folder that was changed after it was written, and where none of the given keys has signed.
     """
     from harness import tampering
     from harness.reports import json as runs
@@ -164,14 +164,23 @@ def read(path: Path, keys: Sequence[Key] = ()) -> Source:
     if path.name not in {folder.name, tampering.RUN} or not (folder / tampering.MANIFEST).exists():
         if path.is_dir():
             path /= tampering.RUN
-        return Source(runs.load(path), path, "a file by itself, not signed")
+        return demanded(Source(runs.load(path), path, "a file by itself, not signed"), keys)
     examined = tampering.examine(folder, keys)
     if examined.problems or examined.run is None:
         more = f" (and {len(examined.problems) - 1} more)" if len(examined.problems) > 1 else ""
         raise UsageError(
             f"{folder} is not as it was written: {examined.problems[0]}{more}", hint="`harness evidence verify` names every problem"
         )
-    return Source(examined.run, folder, tampering.signature_told(examined), trusted=bool(examined.verified))
+    return demanded(Source(examined.run, folder, tampering.signature_told(examined), trusted=bool(examined.verified)), keys)
+
+
+def demanded(source: Source, keys: Sequence[Key]) -> Source:
+    """Return a run, signed by one of the keys where there are any. Raises UsageError otherwise."""
+    if keys and not source.trusted:
+        raise UsageError(
+            f"{source.path} is not signed by a given key: {source.evidence}", hint="`harness evidence sign` signs a run's folder"
+        )
+    return source
 
 
 def as_data(drift: Drift, old: Source, new: Source) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
@@ -184,7 +185,9 @@ class Fleet:
         return row_of(entry, run, folder, seconds, capture.round_trips)
 
     def _missed(self, entry: Entry, error: HarnessError, seconds: float) -> Row:
-        self.store.miss(entry, error)
+        # A full disk, say, must not leave the caller waiting for a row.
+        with suppress(OSError, HarnessError):
+            self.store.miss(entry, error)
         hint, took = error.hint or "", round(seconds, 3)
         return Row(entry.name, entry.uri, entry.groups, error=str(error), hint=hint, code=error.exit_code, seconds=took)
 

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from harness import attestation, drift
+from harness import attestation, drift, drift_fleet
 from harness.cli import app
 from harness.drift import Kind
 from harness.errors import UsageError
+from harness.fleet_store import Store
+from harness.inventory import Entry
 from harness.model import Result, Run, Severity, Status, Title
 from harness.reports.json import render
-from tests.proof import RESULTS, SIGNER, STRANGER, UNWAIVED, keep
+from tests.proof import CAPTURE, RESULTS, SIGNER, STRANGER, UNWAIVED, keep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,3 +173,35 @@ def test_a_key_asks_for_a_signature(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["drift", str(made), str(made), "--key", str(public)])
     assert isinstance(done.exception, UsageError)
     assert "is not signed by a given key" in str(done.exception)
+    with pytest.raises(UsageError, match="is not signed by a given key"):
+        drift_fleet.compare(made, fleet(tmp_path, "new", a=P), [SIGNER.public_key])
+    with pytest.raises(UsageError, match="are not signed"):
+        drift_fleet.compare(tmp_path / "new", tmp_path / "new", [SIGNER.public_key])
+
+
+def fleet(where: Path, name: str, **hosts: Status) -> Path:
+    store = Store(where / name, [Entry(host, f"ssh://{host}") for host in hosts], {}, UNWAIVED.started)
+    (store.folder / "hosts").mkdir(parents=True)
+    store.write((), None)
+    for host, status in hosts.items():
+        store.keep(Entry(host, f"ssh://{host}"), CAPTURE, replace(run(results=result(status)), documents=()))
+    return store.folder
+
+
+def test_a_fleet_is_compared_host_by_host_or_with_its_image(tmp_path: Path) -> None:
+    old, new = fleet(tmp_path, "old", a=P, b=P, gone=P), fleet(tmp_path, "new", a=P, b=F, c=F)
+    done = CliRunner().invoke(app, ["drift", str(old), str(new)])
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert lines[2:6] == [
+        "b  1 worse, 0 better, 0 as they were: ssh-banner",
+        "a  0 worse, 0 better, 1 as they were",
+        "c  new: the older fleet has no run of it",
+        "gone  gone: no run of it now",
+    ]
+    assert lines[-1] == "    1  ssh-banner"
+    golden = file(tmp_path / "golden.json", run(results=result(P)))
+    against = CliRunner().invoke(app, ["drift", str(golden), str(new), "--format", "json"])
+    told = json.loads(against.stdout)
+    assert {name: one["worse"] for name, one in told["hosts"].items()} == {"a": False, "b": True, "c": True}
+    assert CliRunner().invoke(app, ["drift", str(golden), str(fleet(tmp_path, "good", a=P))]).exit_code == 0
