@@ -6,9 +6,13 @@ Those that connect, reload or write temporary files are no part of an audit.
 from __future__ import annotations
 
 import secrets
-from typing import Any, Protocol
+from ipaddress import IPv4Network, ip_address
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.suite import AS_NOBODY, Host, Parameters, ask, expect, path, read, rule, sshd, texts, unit, units, verify_only, yaml_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Login(Protocol):
@@ -29,6 +33,9 @@ CLOUD_UNITS = ("cloud-init-local.service", "cloud-init.service", "cloud-config.s
 ERRORS = """said=$(bash -lc 'bash -lc true' 2>&1 >/dev/null); code=$?
 [ -z "$said" ] || printf '%s\\n' "$said" | awk -F: 'NR < 6 { print (NF > 2) ? $1 ":" $2 : "a message" }'; exit $code"""
 """Where a login shell's errors come from; a shell repeats what it does not understand, and that may be a secret."""
+PROGRAMS = ("/var/lib/amazon/ssm", "/var/lib/cloud", "/var/tmp", "/opt/aws", "/usr/local/bin")
+"""Where the SSM agent, cloud-init, package scripts and the CloudWatch agent start programs from."""
+SERVICES = {"169.254.169.254": "instance metadata", "169.254.169.253": "names", "169.254.169.123": "time"}
 NETWORKS = ("systemd-networkd.service", "NetworkManager.service", "network.service")
 
 
@@ -125,6 +132,40 @@ def test_ssm_agent(host: Host) -> None:
     """The minimal AMI comes without the agent, and Image Builder installs it for the build: then there is nothing to keep."""
     agent = unit(host, "amazon-ssm-agent.service")
     expect("amazon-ssm-agent.service", agent.file if agent.exists else "not installed", one_of=("enabled", "not installed"))
+
+
+def covering(mounts: Sequence[list[str]], folder: str) -> list[str]:
+    """Return the options of the file system that a folder lies on; none when it has no line of its own or above it."""
+    above = [line for line in mounts if (folder + "/").startswith(line[1].rstrip("/") + "/")]
+    return max(above, key=lambda line: len(line[1]))[3].split(",") if above else []
+
+
+@rule("survival-program-folders")
+def test_program_folders(host: Host) -> None:
+    now = [line.split() for line in ask(host, "cat /proc/mounts").splitlines()]
+    lines = [line.split() for line in (read(host, "/etc/fstab") or "").splitlines() if not line.lstrip().startswith("#")]
+    boot = [line for line in lines if len(line) > 3 and line[1].startswith("/")]
+    for when, mounts in (("now", now), ("at boot", boot)):
+        expect(
+            f"folders of programs that nobody can start {when}",
+            [each for each in PROGRAMS if "noexec" in covering(mounts, each)],
+            equals=[],
+        )
+
+
+@rule("survival-link-local")
+def test_link_local(host: Host) -> None:
+    shut = [line.split() for line in ask(host, "ip -4 route show table all").splitlines()]
+    shut = [words for words in shut if words[0] in {"blackhole", "unreachable", "prohibit"}]
+    closed = [
+        f"{name} ({address})" for address, name in SERVICES.items() if any(ip_address(address) in network(words[1]) for words in shut)
+    ]
+    expect("services of the instance's own network that a route closes", closed, equals=[])
+
+
+def network(destination: str) -> IPv4Network:
+    """Read a route's destination."""
+    return IPv4Network("0.0.0.0/0" if destination == "default" else destination, strict=False)
 
 
 def cloud_config(host: Host) -> tuple[dict[str, Any], list[str]]:
