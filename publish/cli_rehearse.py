@@ -59,9 +59,9 @@ def rehearse(
     from publish import rehearse as rehearsing
     from publish import session
 
-    def told(outcome: Rehearsal, endpoint: Endpoint) -> None:
+    def told(outcome: Rehearsal, endpoint: Endpoint | None) -> None:
         sys.stdout.write(outcome.as_json() if output is Format.JSON else outcome.as_text())
-        if not serve:
+        if endpoint is None or not serve:
             return
         region = endpoint.emulator.default_region
         sys.stdout.flush()
@@ -79,4 +79,4 @@ def rehearse(
 
         refuse(closed.decision)
     if outcome.reason:
-        raise BuildError(outcome.reason, hint="run again with --verbose to see the whole log")
+        raise BuildError(outcome.reason, hint=outcome.hint or "run again with --verbose to see the whole log")

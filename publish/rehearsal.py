@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.config.settings import Settings, Source
+    from harness.errors import BuildError
 
 
 @dataclass(slots=True)
@@ -40,6 +41,11 @@ class Rehearsal:
     hint: str = ""
     notes: list[str] = field(default_factory=list)
 
+    def failed(self, state: str, seconds: float, error: BuildError) -> None:
+        """Enter a component that failed before there was an image."""
+        self.states, self.status = [(state, seconds), ("FAILED", 0.0)], "FAILED"
+        self.reason, self.hint = error.message, error.hint or ""
+
     def as_json(self) -> str:
         """Return it for programs."""
         data: dict[str, Any] = {
@@ -63,16 +69,16 @@ class Rehearsal:
 
     def as_text(self) -> str:
         """Return it for people."""
-        lines = [f"rehearsal {self.source}; nothing of it is in AWS", f"base      {self.base}", f"evidence  {self.evidence}"]
+        lines = [f"rehearsal {self.source}; nothing of it is in AWS"]
+        lines += [f"{word:9} {text}" for word, text in (("base", self.base), ("evidence", self.evidence)) if text]
         lines += [f"policy    {difference}" for difference in self.policy]
         lines += [f"note      {note}" for note in self.notes]
         made = ", ".join(f"{count} to {action}" for action, count in self.counts.items() if count)
-        lines.append(f"published {self.published}  {made}")
-        lines.append(f"image     {self.image}")
+        lines += [f"published {self.published}  {made}", f"image     {self.image}"] if self.published else []
         lines += [f"          {state:12} {seconds:5.1f} s" for state, seconds in self.states[:-1]]
         lines.append(f"          {self.status}")
         lines += [f"ami       {region} {ami}, made up" for region, ami in self.amis.items()]
-        lines.append(f"took      {self.seconds:.1f} s from the evidence on")
+        lines += [f"took      {self.seconds:.1f} s from the evidence on"] if self.published else [f"reason    {self.reason}"]
         return "".join(f"{line}\n" for line in lines)
 
 

