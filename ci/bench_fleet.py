@@ -1,7 +1,7 @@
 """Measures the audit of a fleet: as many sshds on loopback addresses as hosts are asked for, all in one container on this machine.
 
 `ci/nox -s bench` measures one host; this is `python ci/bench_fleet.py --hosts 100`: wall seconds, CPU seconds of harness and its peak
-memory, whole process, beside what the machine is. The targets' own work is done by the same CPUs and counts in the wall seconds.
+memory, whole process, and the CPU seconds of the targets, which the same CPUs do and which count in the wall seconds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,14 @@ def sshds(world: World, hosts: int) -> list[str]:
     return addresses
 
 
-def measure(folder: Path, addresses: list[str], jobs: int) -> dict[str, object]:
+def targets_cpu(world: World) -> float:
+    """Return the CPU seconds of the sshds and of everything that they started and waited for."""
+    lines = world.sh("cat /proc/[0-9]*/stat 2>/dev/null || :").splitlines()
+    ticks = sum(sum(map(int, line.rpartition(")")[2].split()[11:15])) for line in lines if "(sshd)" in line)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(world: World, folder: Path, addresses: list[str], jobs: int) -> dict[str, object]:
     """Audit them all once, as a whole process."""
     inventory = folder / "inventory"
     inventory.write_text("".join(f"root@{address}:{PORT}\n" for address in addresses), "utf-8")
@@ -60,6 +67,7 @@ def measure(folder: Path, addresses: list[str], jobs: int) -> dict[str, object]:
         "--format",
         "json",
     ]
+    targets = targets_cpu(world)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True, timeout=MOST_SECONDS, check=False
@@ -75,6 +83,7 @@ def measure(folder: Path, addresses: list[str], jobs: int) -> dict[str, object]:
         "jobs": jobs,
         "wall_seconds": round(seconds, 2),
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
+        "targets_cpu_seconds": round(targets_cpu(world) - targets, 2),
         "peak_mib": after.ru_maxrss // 1024,
     }
 
@@ -104,7 +113,7 @@ def main() -> int:
             home(folder, world)
             for jobs in options.jobs:
                 for _ in range(options.repeat):
-                    figures.append(measure(folder, addresses, jobs))
+                    figures.append(measure(world, folder, addresses, jobs))
                     print(figures[-1], flush=True)
         finally:
             world.end()
