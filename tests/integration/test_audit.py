@@ -169,8 +169,8 @@ exec 2>/dev/null
 all() { find / /run /tmp /dev/shm -xdev \( -path /proc -o -path /sys -o -path /dev/pts \) -prune -o "$@"; }
 all -printf '%p|%y|%m|%U|%G|%n|%s|%i|%T@|%C@|%l\n' | sort
 all -type f -print0 | sort -z | xargs -0 sha256sum
-find /proc/sys/net /proc/sys/kernel /proc/sys/vm /proc/sys/fs -type f ! -path '*random*' ! -name '*-nr' ! -name '*-state' \
-  ! -name ns_last_pid ! -name nr ! -name '*count*' | sort | while read -r f; do echo "$f=$(cat $f)"; done
+find /proc/sys/net /proc/sys/kernel /proc/sys/vm /proc/sys/fs -type f ! -path '*random*' ! -path '*/quota/*' ! -name '*-nr' \
+  ! -name '*-state' ! -name ns_last_pid ! -name nr ! -name '*count*' | sort | while read -r f; do echo "$f=$(cat $f)"; done
 systemctl list-units --all --plain --no-legend --no-pager | grep -v 'not-found' | awk '{print $1, $2, $3, $4}' | sort
 systemctl list-unit-files --plain --no-legend --no-pager | sort
 ps -eo pid=,args= | grep -v -e ' ps -eo' -e ' bash' -e '/bin/bash' -e ' grep ' -e ' sort'
