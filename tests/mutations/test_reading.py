@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import ContentError
 from tests.mutations.reading import BASELINES, Mutation, load, read
-from tests.mutations.run import SAME, SIZE, rounds
+from tests.mutations.run import SAME, SIZE, main, rounds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +58,11 @@ def test_rounds_hold_every_mutation_once_and_keep_apart_what_meets(seed: int) ->
         assert all(sum(other.subject == each.subject for other in group) <= SAME for each in group)
         assert len(group) == 1 or not any(each.alone for each in group)
     assert len(rounds(mutations, seed, alone=True)) == len(mutations)
+
+
+def test_a_choice_without_a_mutation_proves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--rule", "ssh-root-logn"]) == 2
+    assert "no mutation" in capsys.readouterr().err
 
 
 def test_a_mutation_is_named_by_its_rule() -> None:
