@@ -22,8 +22,8 @@ from harness.suite import Host, Parameters
 from harness.suites import SUITES
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Collection, Generator, Mapping, Sequence
+    from pathlib import Path
 
     from harness.login import Login
     from harness.targets.base import Target

@@ -20,7 +20,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_was_kept_is_what_is_read(own_cache: Path) -> None:
-    fresh = catalog.loaded(catalog.CONTENT, None)
+    fresh = catalog.loaded(catalog.CONTENT)
     assert catalogcache.cached(catalog.CONTENT, lambda: fresh) is fresh
     kept = catalogcache.cached(catalog.CONTENT, lambda: pytest.fail("read again"))
     assert kept == fresh
@@ -40,7 +40,7 @@ def test_a_changed_rule_is_read_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", ["cut", "writable", "other"])
 def test_a_file_that_is_broken_or_not_ours_alone_is_not_read(own_cache: Path, spoil: str) -> None:
-    fresh = catalog.loaded(catalog.CONTENT, None)
+    fresh = catalog.loaded(catalog.CONTENT)
     catalogcache.cached(catalog.CONTENT, lambda: fresh)
     (file,) = own_cache.iterdir()
     if spoil == "cut":
