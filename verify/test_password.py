@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.suite import CannotTell, Host, Parameters, database, expect, key_values, read, rule, texts, unit
+from harness.suite import REMEMBERED, CannotTell, Host, Parameters, database, expect, key_values, read, rule, texts, unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 LOGIN_DEFS, SHADOW = "/etc/login.defs", "/etc/shadow"
 STACKS = ("/etc/pam.d/system-auth", "/etc/pam.d/password-auth")
@@ -38,12 +39,18 @@ class Line:
         return found[-1] if found else None
 
 
-def stack(host: Host, name: str) -> list[Line]:
+def stack(host: Host, name: str) -> Sequence[Line]:
     """Return the lines of a stack. Raises CannotTell when there is no such stack."""
     text = read(host, name)
     if text is None:
         message = f"there is no {name}"
         raise CannotTell(message)
+    return stack_of(text)
+
+
+@lru_cache(REMEMBERED)
+def stack_of(text: str) -> Sequence[Line]:
+    """Read the lines of a stack."""
     found = []
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
         if match := LINE.match(line.split("#", 1)[0].strip()):
