@@ -44,7 +44,7 @@ def described(guest: Guest) -> dict[str, object]:
     """Return what is worth knowing of a guest."""
     from harness.vms import store
 
-    blocks = sum(path.stat().st_blocks for path in guest.folder.iterdir())
+    blocks = sum(path.lstat().st_blocks for path in guest.folder.iterdir() if path.exists())
     one = store.left(guest)
     return {
         "uri": f"vm://{guest.name}",

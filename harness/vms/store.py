@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from harness.engine import Engine
 
 USER = "ec2-user"
+ABANDONED_SECONDS = 3600.0
+"""Age of a folder that never got its record, after which nobody can still be making it."""
 
 
 def folder() -> Path:
@@ -31,7 +36,11 @@ def folder() -> Path:
 
 def guests() -> list[Guest]:
     """List the guests that are there, kept ones and those of runs going on."""
-    return [Guest.load(path) for path in sorted(folder().glob("*")) if (path / RECORD).is_file()]
+    found = []
+    for path in sorted(folder().glob("*")):
+        with suppress(TargetError):  # gone meanwhile, or never finished
+            found.append(Guest.load(path))
+    return found
 
 
 def find(name: str) -> Guest:
@@ -160,6 +169,10 @@ def left(guest: Guest) -> leftovers.Leftover:
 def sweep(say: Callable[[str], None] = lambda _: None) -> list[str]:
     """Remove what crashed runs left behind, and return the names. Never one of a living process, never one that is kept."""
     removed = []
+    for path in folder().glob("*"):
+        with suppress(OSError):  # another process sweeps as well
+            if not (path / RECORD).exists() and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
     for guest in guests():
         one = left(guest)
         if one.kept or one.owner() is not leftovers.Owner.GONE:
