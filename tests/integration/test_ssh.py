@@ -46,7 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Generator[World]:
 @pytest.fixture(scope="module")
 def port(world: World) -> int:
     """Return an sshd as most are."""
-    return world.sshd("Banner /etc/ssh/world_banner", "AcceptEnv LANG LC_*")
+    return world.sshd("Banner /etc/ssh/world_banner", "AcceptEnv LANG LC_*", "RekeyLimit 4M")
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import ConfigError
+from harness.targets.connection import Connection
+from harness.targets.ssh import configured
 from harness.targets.sshconfig import HostConfig, SshConfig
 
 if TYPE_CHECKING:
@@ -160,3 +162,17 @@ def test_the_agent_is_the_one_that_is_named(home: Path, monkeypatch: pytest.Monk
     assert lookup(home, "IdentityAgent none\n", "web1").agent == ""
     assert lookup(home, "IdentityAgent $MY_AGENT\n", "web1").agent == "/run/mine"
     assert lookup(home, 'IdentityAgent "~/agent socket"\n', "web1").agent == str(home / "agent socket")
+
+
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [
+        ("ssh://web1", ("me", "web1", 22)),
+        ("ssh://root@Web1/", ("root", "Web1", 22)),
+        ("ssh://root@[2001:db8::1]:2222", ("root", "2001:db8::1", 2222)),
+        ("ssh://name%40domain@10.0.0.5:22", ("name@domain", "10.0.0.5", 22)),
+    ],
+)
+def test_a_uri_names_user_host_and_port(home: Path, uri: str, found: tuple[str, str, int]) -> None:
+    config = configured(uri, Connection(user="me", config=home / "none"))
+    assert (config.user, config.hostname, config.port) == found
