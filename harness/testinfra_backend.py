@@ -73,13 +73,13 @@ class Backend(Answering):
         self._moment = 0
 
     def prepare(self, commands: Sequence[str]) -> None:
-        """Ask many questions at once, so that the checks find their answers."""
+        """Ask many questions at once, so that the checks find their answers; what took too long is asked again when a check wants it."""
         new = [text for text in dict.fromkeys(commands) if text not in self.known]
         if new:
             asked = batch(new)
             self.round_trips += 1
             answers, _ = asked.answers(self.target.run(asked.text, timeout=asked.seconds))
-            self._keep(answers[text] for text in new if text in answers)
+            self._keep(answers[text] for text in new if text in answers and not answers[text].timed_out)
 
     def find(self, text: str) -> Answer:
         """Ask the target."""

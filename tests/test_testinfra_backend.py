@@ -13,6 +13,7 @@ from harness.testinfra_backend import host_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from harness.suite import Host
 
@@ -72,3 +73,18 @@ def test_modules_of_testinfra_work(host: Host) -> None:
     assert host.user("root").uid == 0
     assert host.system_info.type == "linux"
     assert not host.file("/no/such/file").exists
+
+
+def test_questions_asked_ahead_have_their_answers_when_a_check_comes(host: Host) -> None:
+    host.backend.prepare(["date +%N", "echo ahead", "echo ahead"])
+    assert host.backend.round_trips == 1
+    assert [host.run("echo ahead").stdout, host.run("date +%N").stdout] == ["ahead\n", host.backend.known["date +%N"].stdout.decode()]
+    assert host.backend.round_trips == 1
+    host.run("echo later")
+    assert host.backend.round_trips == 2
+    assert [record.command for record in host.backend.records()] == ["date +%N", "echo ahead", "echo later"]
+
+
+def test_a_secret_that_a_single_question_brings_up_stays_on_the_target(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("root:$6$saltsaltsalt$abcdefghijklmnopqrstuvwxyz:1\n", "utf-8")
+    assert host.run(f"cat {tmp_path}/file").stdout == "root:$6$[redacted password-hash]:1\n"
