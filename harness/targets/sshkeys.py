@@ -155,11 +155,15 @@ def reason(error: Exception) -> str:
 
 
 def public_half(path: Path) -> bytes | None:
-    """Return the public key that lies beside a private one."""
-    try:
-        return base64.b64decode(path.with_name(path.name + ".pub").read_text("utf-8").split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
+    """Return the public key that lies beside a private one, or that the file itself is, the other half being in an agent."""
+    for candidate in (path.with_name(f"{path.name}.pub"), path):
+        try:
+            kind, text, *_ = candidate.read_text("utf-8", "replace").split(maxsplit=2)
+            if kind.startswith(("ssh-", "ecdsa-", "sk-")):
+                return base64.b64decode(text)
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def log_in(transport: paramiko.Transport, user: str, identities: Identities, where: str) -> str:

@@ -193,9 +193,10 @@ def dialled(config: HostConfig, where: str, seconds: float) -> socket.socket:
     """Open a TCP connection whose small packets leave at once, and that notices when the other side has gone."""
     try:
         sock = socket.create_connection((config.hostname, config.port), timeout=seconds)
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:
         hint = "is it spelled right? ssh_config may give it a HostName"
-        raise TargetError(f"{where}: the name {config.hostname} is not known ({error.strerror})", hint=hint) from error
+        said = error.strerror if isinstance(error, OSError) else "it is no name of a host"
+        raise TargetError(f"{where}: the name {config.hostname} is not known ({said})", hint=hint) from error
     except TimeoutError as error:
         hint = "is it up, and does a firewall or security group let this machine in?"
         raise TargetError(f"{where} does not answer within {seconds:g} s", hint=hint) from error

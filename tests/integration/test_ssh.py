@@ -240,9 +240,10 @@ def test_an_agent_full_of_keys_does_not_use_up_the_attempts(world: World, home: 
         (home / "askpass").chmod(0o700)
         environ = {**os.environ, "SSH_ASKPASS": str(home / "askpass"), "SSH_ASKPASS_REQUIRE": "force"}
         subprocess.run(["ssh-add", "-q", str(world.keys["locked"])], check=True, timeout=30, env=environ, stderr=subprocess.DEVNULL)
-        (home / ".ssh/config").write_text(f"IdentityFile {world.keys['locked']}\n")
-        with open_uri(uri("root", strict), Connection(accept_new=True)) as target:
-            assert target.facts["log_in_key"] == f"{world.keys['locked']} from the agent"
+        for name in (world.keys["locked"], world.keys["locked"].with_suffix(".pub")):
+            (home / ".ssh/config").write_text(f"IdentityFile {name}\n")
+            with open_uri(uri("root", strict), Connection(accept_new=True)) as target:
+                assert target.facts["log_in_key"] == f"{name} from the agent"
     finally:
         agent.kill()
         agent.wait()
@@ -405,6 +406,8 @@ def test_hosts_that_cannot_be_reached_are_told_apart(ways: Connection) -> None:
         open_uri(uri("root", free_port()), quick)
     with pytest.raises(TargetError, match=r"the name nowhere\.invalid is not known"):
         open_uri("ssh://root@nowhere.invalid", quick)
+    with pytest.raises(TargetError, match=r"the name a\.\.b is not known"):
+        open_uri("ssh://root@a..b", quick)
     with speaking(b"") as silent, pytest.raises(TargetError, match=r"no answer within 0\.5 s"):
         open_uri(uri("root", silent), quick)
     with speaking(b"HTTP/1.1 400 Bad Request\r\n\r\n", hang_up=True) as web, pytest.raises(TargetError, match="does not speak SSH"):
