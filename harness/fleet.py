@@ -50,6 +50,7 @@ class Plans:
         self._plans = {plan.baseline: plan}
         self._first = plan
         self._lock = threading.Lock()
+        self._learned: set[str | None] = set()
 
     def of(self, entry: Entry) -> Plan:
         """Return the plan of a host: its own baseline, else the command's. Raises UsageError for a baseline that is not known."""
@@ -64,6 +65,19 @@ class Plans:
         for plan in {id(plan): plan for plan in map(self.of, entries)}.values():
             _ = plan.checks
             plan.first(Environment.HOST)
+
+    def learn(self, entry: Entry) -> None:
+        """Take over what the first host was asked in a second round, so that the others are asked it in the first."""
+        plan = self.of(entry)
+        with self._lock:
+            if plan.baseline in self._learned:
+                return
+            self._learned.add(plan.baseline)
+        fresh = replace(plan)
+        _ = fresh.checks
+        fresh.first(Environment.HOST)
+        with self._lock:
+            self._plans[plan.baseline] = fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +194,8 @@ class Fleet:
             miss(entry, problem)
 
     def _kept(self, entry: Entry, capture: Capture, run: Run, seconds: float) -> Row:
+        if capture.round_trips > 1:
+            self.plans.learn(entry)
         run = self.finish(run)
         folder = self.store.keep(entry, capture, run)
         return row_of(entry, run, folder, seconds, capture.round_trips)

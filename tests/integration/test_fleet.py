@@ -143,6 +143,14 @@ def test_each_host_has_its_verdict_or_its_reason_and_what_failed_is_asked_again(
     assert (other.returncode, "other rules judge now" in other.stderr) == (2, True)
 
 
+def test_what_the_first_host_was_asked_later_the_next_is_asked_at_once(ports: tuple[int, ...], home: Path) -> None:
+    # One question of this rule depends on the answer to another.
+    hosts = inventory(home, *(f"root@127.0.0.1:{port}" for port in ports[:2]))
+    done = audit(home, "-i", hosts, "--jobs", "1", "--format", "json", rules=("auditd-log-permissions",))
+    rounds = {row["name"]: row["round_trips"] for row in json.loads(done.stdout)["hosts"]}
+    assert rounds == {f"root@127.0.0.1:{ports[0]}": 2, f"root@127.0.0.1:{ports[1]}": 1}
+
+
 def test_nothing_but_hosts_that_are_away_ends_in_3_and_a_slow_one_in_its_own_time(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
         hosts = inventory(home, f"root@127.0.0.1:{silent.getsockname()[1]}", f"root@127.0.0.1:{free_port()}")
