@@ -156,7 +156,12 @@ class SshConfig:
 
 
 def load(config: Path | None) -> SshConfig:
-    """Return a parsed configuration: the named file, or the user's and the system's; parsed once for the hosts of a fleet."""
+    """Return a parsed configuration: the named file, or the user's and the system's; parsed once for the hosts of a fleet.
+
+    Raises ConfigError when the named file is not there.
+    """
+    if config is not None and not config.exists():
+        raise ConfigError("there is no such file", hint="--ssh-config names it", at=Location(config))
     files = (config,) if config is not None else (Path.home() / ".ssh/config", SYSTEM)
     return parsed(files, tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files))
 

@@ -174,5 +174,11 @@ def test_the_agent_is_the_one_that_is_named(home: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_a_uri_names_user_host_and_port(home: Path, uri: str, found: tuple[str, str, int]) -> None:
-    config = configured(uri, Connection(user="me", config=home / "none"))
+    (home / "config").touch()
+    config = configured(uri, Connection(user="me", config=home / "config"))
     assert (config.user, config.hostname, config.port) == found
+
+
+def test_a_file_that_is_named_must_be_there(home: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        configured("ssh://web1", Connection(config=home / "none"))
