@@ -180,7 +180,7 @@ def by_systems_manager(uri: str, plan: Plan, bucket: str | None, seconds: float)
     from harness import fleet_ssm
     from harness.targets.runcommand import RunCommand
 
-    return fleet_ssm.single(uri, plan, RunCommand(bucket), seconds)
+    return fleet_ssm.single(uri, plan, lambda: RunCommand(bucket), seconds)
 
 
 def told(round_trips: int) -> str:

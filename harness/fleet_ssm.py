@@ -145,7 +145,7 @@ class Asking:
         return [batch(part, together=together) for part in parts]
 
 
-def single(uri: str, plan: Plan, fan: RunCommand, seconds: float) -> tuple[Capture, Run]:
+def single(uri: str, plan: Plan, fan: Callable[[], RunCommand], seconds: float) -> tuple[Capture, Run]:
     """Ask one instance, as `audit.audited` does with a target. Raises UsageError and TargetError."""
     from harness.fleet import Plans
     from harness.inventory import Entry
@@ -159,7 +159,8 @@ def single(uri: str, plan: Plan, fan: RunCommand, seconds: float) -> tuple[Captu
     def miss(_: Entry, error: HarnessError) -> None:
         problems.append(error)
 
-    Asking(Plans(plan), fan, seconds, keep, miss).ask([Entry(uri, uri)])
+    ssm.parsed(uri)
+    Asking(Plans(plan), fan(), seconds, keep, miss).ask([Entry(uri, uri)])
     for problem in problems:
         raise problem
     return found[0]

@@ -227,6 +227,8 @@ def uri_of(name: str, given: Variables, at: Location) -> str:
     if found := URI.fullmatch(name):
         if found["scheme"] not in SCHEMES:
             raise ConfigError(f"`{name}`: there are no targets of the kind {found['scheme']}://", hint=schemes(), at=at)
+        if found["scheme"] == "ssm":
+            instance_at(name, at)
         if found["scheme"] != "ssh":
             return name
         name = found["rest"].rstrip("/")
@@ -251,6 +253,16 @@ def uri_of(name: str, given: Variables, at: Location) -> str:
     user = parts["user"] or text_of(given.get("user"))
     port = port_of(Value(parts["port"], at) if parts["port"] else given.get("port"))
     return f"ssh://{f'{user}@' if user else ''}{parts['host']}{f':{port}' if port else ''}"
+
+
+def instance_at(uri: str, at: Location) -> None:
+    """Raise ConfigError, with its place, for a URI that names neither an instance nor a tag."""
+    from harness.targets import ssm
+
+    try:
+        ssm.parsed(uri)
+    except UsageError as error:
+        raise ConfigError(error.message, hint=error.hint, at=at) from None
 
 
 def schemes() -> str:

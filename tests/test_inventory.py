@@ -161,6 +161,7 @@ def test_what_is_not_read_is_said() -> None:
         ("a ansible_host='{{ ip }}'", PLAIN, "hosts:1: `{{ ip }}`: templates are not worked out"),
         ("telnet://a", PLAIN, "hosts:1: `telnet://a`: there are no targets of the kind telnet://"),
         ("a ansible_connection=winrm", PLAIN, "hosts:1: hosts cannot be asked by the connection `winrm`"),
+        ("ssm://tag:Role", PLAIN, "hosts:1: ssm://tag:Role names no instance"),
         ("w[10:1]", PLAIN, "hosts:1: the range `[10:1]` goes backwards"),
         ("w[a:3]", PLAIN, "hosts:1: `[a:3]` is no range"),
         ("w[1:999999999]", PLAIN, "hosts:1: `w[1:999999999]` stands for more than 100,000 hosts"),

@@ -98,7 +98,7 @@ class RunCommand:
             import boto3
 
             # The adaptive mode slows down as the service asks for it, for all threads of a client together.
-            config = Config(retries={"mode": "adaptive", "max_attempts": 12}, connect_timeout=10, read_timeout=60)
+            config = Config(retries={"mode": "adaptive", "max_attempts": 8}, connect_timeout=10, read_timeout=60)
             # boto3 itself reads AWS_DEFAULT_REGION only.
             session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
             self._ssm: Any = session.client("ssm", config=config)
