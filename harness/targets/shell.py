@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS = 30.0
 KILL_SECONDS = 10.0
+SETTLE_SECONDS = 5.0
+"""How long a shell may take to say that its killed command has ended, before it is given up."""
 MOST_RETIRED = 8
 """How many earlier shells are kept for what commands left running; beyond that the oldest loses its output pipes."""
 NO_FORK = "code 254"
@@ -257,7 +259,7 @@ class PersistentShell:
         """Kill what the command started; the shell itself goes on if it then answers."""
         self._slay(running)
         with suppress(Gone):
-            if self._follow(running, time.monotonic() + 2.0):
+            if self._follow(running, time.monotonic() + SETTLE_SECONDS):
                 self._previous = ""  # all of it is dead, though its corpses may keep the process group for a while
                 return
         self._discard()
