@@ -36,6 +36,10 @@ LAST_LINES = 8
 CONTROL = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9])|[\x00-\x08\x0b-\x1f\x7f]")
 
 
+OUTLIVING: list[subprocess.Popen[bytes]] = []
+"""Processes that go on when nobody here speaks of them any more; Python would warn of one that is forgotten."""
+
+
 class Guest:
     """One virtual machine: a folder with guest.json, a disk, sockets and the console's log."""
 
@@ -87,6 +91,8 @@ class Guest:
             self._process = subprocess.Popen(
                 words, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        if outlive:
+            OUTLIVING.append(self._process)
         self.record = replace(self.record, pid=self._process.pid, started=leftovers.start_of(self._process.pid))
         self.save()
         try:
