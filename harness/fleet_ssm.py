@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from harness.fleet import Plans
     from harness.inventory import Entry
     from harness.model import Run
+    from harness.targets.base import Completed
     from harness.targets.runcommand import RunCommand
 
 MOST_PIECES = 8
-"""Into how many commands the questions are split at most where no bucket takes long answers."""
+"""Into how many commands the questions are split at most from the beginning, where no bucket takes long answers."""
+FEW = 16
+"""Questions that are not split before an answer was cut."""
 
 
 def entries(listed: Sequence[Entry], fan: Callable[[], RunCommand]) -> tuple[Entry, ...]:
@@ -117,32 +120,38 @@ class Asking:
         for piece in pieces:
             cut: list[str] = []
             for instance, outcome in self._fan.run(left, piece.text, min(piece.seconds, self._seconds)):
-                _, dialogue = self._talks[instance]
-                try:
-                    if isinstance(outcome, CutError) and self._pieces < MOST_PIECES:
-                        cut.append(instance)
-                        continue
-                    if isinstance(outcome, TargetError):
-                        raise outcome
-                    dialogue.asks(piece)
-                    dialogue.take(outcome)
-                    if piece is pieces[-1]:
-                        self._questions(instance)  # judged and kept now, if nothing is left to ask
-                except HarnessError as error:
-                    self._give_up(instance, error)
-            left = [instance for instance in left if instance in self._talks]
+                if isinstance(outcome, CutError) and len(piece.commands) > 1:
+                    cut.append(instance)
+                else:
+                    self._heard(instance, piece, outcome, last=piece is pieces[-1])
             if cut:
-                self._pieces *= 2
-                return [instance for instance in left if instance not in cut] + self._asked(piece, cut)
+                self._pieces = min(self._pieces * 2, MOST_PIECES)
+                for half in (piece.commands[::2], piece.commands[1::2]):
+                    cut = self._asked(batch(half, together=bool(piece.groups)), cut)
+            left = [instance for instance in left if instance in self._talks]
         return left
 
+    def _heard(self, instance: str, piece: Batch, outcome: Completed | TargetError, *, last: bool) -> None:
+        """Take what an instance answered; after the last piece it is judged and kept at once, if nothing is left to ask."""
+        _, dialogue = self._talks[instance]
+        try:
+            if isinstance(outcome, TargetError):
+                raise outcome
+            dialogue.asks(piece)
+            dialogue.take(outcome)
+        except HarnessError as error:
+            self._give_up(instance, error)
+            return
+        if last:
+            self._questions(instance)
+
     def _split(self, questions: Batch) -> list[Batch]:
-        """Split questions into pieces that are about as large as each other."""
-        if self._pieces == 1 or len(questions.commands) < self._pieces:
+        """Split questions into pieces that are about as large as each other; few questions stay together."""
+        number = min(self._pieces, len(questions.commands) // FEW)
+        if number <= 1:
             return [questions]
-        together = bool(questions.groups)
-        parts = [questions.commands[number :: self._pieces] for number in range(self._pieces)]
-        return [batch(part, together=together) for part in parts]
+        parts = [questions.commands[start::number] for start in range(number)]
+        return [batch(part, together=bool(questions.groups)) for part in parts]
 
 
 def single(uri: str, plan: Plan, fan: Callable[[], RunCommand], seconds: float) -> tuple[Capture, Run]:

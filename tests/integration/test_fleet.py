@@ -17,6 +17,7 @@ import pytest
 from harness import tampering
 from harness.errors import EngineError
 from harness.reports import json as runs
+from tests import ssmworld
 from tests.sshworld import World, free_port
 from tests.ssmworld import REGION, Instance, container, ids, once
 from tests.ssmworld import World as Manager
@@ -188,22 +189,28 @@ def test_an_interruption_keeps_what_is_finished(world: World, ports: tuple[int, 
     assert log_ins(world, ports) == before
 
 
-def test_instances_behind_systems_manager_get_the_verdict_that_ssh_gives(world: World, ports: tuple[int, ...], home: Path) -> None:
-    fleet = list(ids(120))
+def test_instances_behind_systems_manager_get_the_verdict_that_ssh_gives(
+    world: World, ports: tuple[int, ...], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = list(ids(60))
     execute = once(container([world.engine.path], world.name))
     gone = Instance("i-0fffffffffffffff1", tags={"Role": "web"}, ends="Undeliverable")
     lost = Instance("i-0fffffffffffffff2", tags={"Role": "web"}, ping="ConnectionLost")
-    with Manager([*(Instance(one, execute, {"Role": "web"}) for one in fleet), gone, lost], throttle=150) as manager:
+    with Manager([*(Instance(one, execute, {"Role": "web"}) for one in fleet), gone, lost], throttle=90) as manager:
         account = {"AWS_ENDPOINT_URL_SSM": manager.url, "AWS_REGION": REGION, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
         done = audit(home, "ssm://tag:Role=web", "--format", "json", more=account)
         assert done.returncode == 1, done.stderr
         told = json.loads(done.stdout)
+        # Whatever the service cuts is asked in smaller pieces.
+        monkeypatch.setattr(ssmworld, "MOST_OUTPUT", 8000)
         one = audit(home, f"ssm://{fleet[0]}", "--format", "json", rules=(), more=account)
-    assert told["summary"] | {"failing": 0} == {"hosts": 122, "judged": 120, "failing": 0, "error": 2, "waiting": 0}
+    assert told["summary"] | {"failing": 0} == {"hosts": 62, "judged": 60, "failing": 0, "error": 2, "waiting": 0}
     errors = {row["uri"]: row["error"] for row in told["hosts"] if row["error"]}
     assert "cannot be delivered" in errors[f"ssm://{gone.id}"]
     assert "does not report" in errors[f"ssm://{lost.id}"]
     assert max(len(sent["InstanceIds"]) for sent in manager.sent) == 50
+    # Two pieces at first; each that was cut is asked again in halves.
+    assert len([sent for sent in manager.sent if sent["InstanceIds"] == fleet[:1]]) > 4
     by_ssh = audit(home, f"ssh://root@127.0.0.1:{ports[0]}", "--format", "json", rules=())
     assert verdicts(json.loads(one.stdout)) == verdicts(json.loads(by_ssh.stdout))
     folder = next((home / "evidence").glob("*-fleet-*"))
