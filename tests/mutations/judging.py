@@ -11,7 +11,7 @@ from harness import suites
 from harness.judge import Outcome, Scope, call, results
 from harness.login import Login
 from harness.model import Status
-from harness.suite import Parameters
+from harness.suite import CannotTell, Parameters, Unexpected
 from harness.testinfra_backend import host_for
 
 if TYPE_CHECKING:
@@ -20,6 +20,29 @@ if TYPE_CHECKING:
     from harness.model import Result
     from harness.suites import Check
     from harness.targets.base import Target
+
+
+class Remembering:
+    """A way in that is refused once is not tried again in the same pass: each try may take its whole time."""
+
+    def __init__(self, login: Login) -> None:
+        """Take a way in that nobody has tried yet."""
+        self.login = login
+        self.refused: dict[str, Exception] = {}
+
+    def __call__(self, user: str, command: str) -> tuple[int, str, str]:
+        """Log in and run a command, or say again why that is not possible."""
+        if user in self.refused:
+            raise self.refused[user]
+        try:
+            return self.login(user, command)
+        except (CannotTell, Unexpected) as error:
+            self.refused[user] = error
+            raise
+
+    def __getattr__(self, name: str) -> object:
+        """Give whatever else a way in can do."""
+        return getattr(self.login, name)
 
 
 class Judge:
@@ -47,12 +70,12 @@ class Judge:
         backend.prepare(list(dict.fromkeys(text for rule in chosen for text in self._questions.get(rule, ()))))
         outcomes: list[Outcome] = []
         with ExitStack() as stack:
-            login: Login | None = None
+            login: Remembering | None = None
             for check, logs_in in self._checks:
                 if check.rule not in chosen:
                     continue
                 if logs_in and login is None:
-                    login = stack.enter_context(Login(self.target))
+                    login = Remembering(stack.enter_context(Login(self.target)))
                 backend.asked.clear()
                 judged = partial(self._call, check, login if logs_in else None)
                 outcomes.append(call(check.rule, judged, suites.SUITES))
@@ -60,7 +83,7 @@ class Judge:
         scope = Scope({rule: self.scope.rules[rule] for rule in chosen}, self.scope.excluded, self.scope.environment)
         return {result.rule: result for result in results(scope, outcomes)}
 
-    def _call(self, check: Check, login: Login | None) -> object:
+    def _call(self, check: Check, login: Remembering | None) -> object:
         """Call a check with what it asks for."""
         given: dict[str, Any] = {"host": self._host, "parameters": self._parameters}
         arguments = {name: given[name] for name in check.given}

@@ -263,11 +263,11 @@ def told(tally: Tally) -> str:
     lines += [f"  OTHERS  {finding.mutation.title}: {'; '.join(finding.others)}" for finding in tally.false]
     lines += [f"  LEFT    {text}" for text in tally.unclean]
     lines += [f"  NONE    {rule} has no mutation" for rule in sorted(tally.wanted - tally.covered)]
-    share = 100 * covered / wanted if wanted else 100.0
-    bite = 100 * len(tally.detected) / covered if covered else 100.0
-    seen = f"{len(tally.findings)} mutations, {bite:.0f} % of these rules detect all of theirs"
+    share = 100 * covered // wanted if wanted else 100
+    bite = 100 * len(tally.detected) // covered if covered else 100
+    seen = f"{len(tally.findings)} mutations, {bite} % of these rules detect all of theirs"
     rest = f"{'others not asked' if tally.quick else f'{len(tally.false)} reported by other rules'} · {tally.seconds:.0f} s"
-    lines.append(f"{tally.baseline}: {wanted} rules, {share:.0f} % with a mutation · {seen} · {rest}")
+    lines.append(f"{tally.baseline}: {wanted} rules, {share} % with a mutation · {seen} · {rest}")
     return "\n".join(lines)
 
 
