@@ -216,11 +216,13 @@ def matched(block: Block, state: Lookup, met: dict[int, bool]) -> bool:
         return False
     key = id(block.arguments)
     if key not in met:
-        met[key] = {
-            "all": lambda: True,
-            "host": lambda: listed(block.arguments, state.alias),
-            "match": lambda: criteria(block, state),
-        }[block.keyword]()
+        match block.keyword:
+            case "host":
+                met[key] = listed(block.arguments, state.alias)
+            case "match":
+                met[key] = criteria(block, state)
+            case _:
+                met[key] = True
     return met[key]
 
 

@@ -23,7 +23,7 @@ AGENT_SECONDS = 60.0
 """An agent may ask its user to confirm, or to touch a token."""
 
 LOADING = threading.Lock()
-LOADED: dict[tuple[Path | int, ...], paramiko.PKey] = {}
+LOADED: dict[tuple[object, ...], paramiko.PKey] = {}
 """Keys by file and time: deriving the key of an encrypted file costs a tenth of a second, which a fleet pays once."""
 
 
@@ -53,7 +53,7 @@ class Agent:
         speaker = AgentSSH()
         with suppress(OSError, paramiko.SSHException):
             self._link.connect(place)
-            speaker._connect(self._link)  # noqa: SLF001 - the only way to another socket than SSH_AUTH_SOCK
+            speaker._connect(self._link)  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to another socket than SSH_AUTH_SOCK
             self.keys = speaker.get_keys()
 
     def close(self) -> None:

@@ -59,11 +59,11 @@ def quick_transport() -> type[paramiko.Transport]:
     class Quick(paramiko.Transport):
         """The key exchange that costs 1 ms, under both its names: a hardened sshd may know only the newer."""
 
-        _kex_info = paramiko.Transport._kex_info | {"curve25519-sha256": KexCurve25519}  # noqa: SLF001 - made for subclasses
+        _kex_info = paramiko.Transport._kex_info | {"curve25519-sha256": KexCurve25519}  # type: ignore[attr-defined]  # noqa: SLF001 - made for subclasses
         _preferred_kex = (
             "curve25519-sha256",
             "curve25519-sha256@libssh.org",
-            *(name for name in paramiko.Transport._preferred_kex if not name.startswith("curve25519")),  # noqa: SLF001
+            *(name for name in paramiko.Transport._preferred_kex if not name.startswith("curve25519")),  # type: ignore[attr-defined]  # noqa: SLF001
         )
 
     return Quick
@@ -222,7 +222,9 @@ def channel(bastion: Link, config: HostConfig, where: str, seconds: float) -> pa
         hint = "the host in between does not forward (AllowTcpForwarding)" if error.code == 1 else "can the host in between reach it?"
         raise TargetError(f"{where} cannot be reached through {bastion.facts['host']}: {error.text}", hint=hint) from error
     except (paramiko.SSHException, OSError, EOFError) as error:
-        raise TargetError(f"{where} cannot be reached through {bastion.facts['host']}: {error or 'the connection was lost'}") from error
+        raise TargetError(
+            f"{where} cannot be reached through {bastion.facts['host']}: {str(error) or 'the connection was lost'}"
+        ) from error
 
 
 def proxied(command: str, where: str) -> tuple[socket.socket, Callable[[], str]]:
@@ -231,7 +233,7 @@ def proxied(command: str, where: str) -> tuple[socket.socket, Callable[[], str]]
     words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the command
     try:
         argv = sshconfig.shell(f"exec {command}")
-        process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=words, start_new_session=True)
+        process = subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=words, start_new_session=True)
     except OSError as error:
         ours.close()
         words.close()
@@ -266,7 +268,7 @@ def logged_in(
     where, seconds = place(config), patience(config, connection)
     name = config.host_key_alias or sshhostkeys.address(config.hostname, config.port)
     known = known_keys(config, connection, name)
-    transport = make(sock)  # type: ignore[arg-type]  # a channel is as good as a socket
+    transport = make(sock)
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = transport.channel_timeout = seconds
     try:
         prefer(transport, sshhostkeys.kinds(known))
@@ -307,7 +309,7 @@ def shaken(transport: paramiko.Transport, where: str, seconds: float) -> None:
 
     try:
         transport.start_client(timeout=seconds)
-    except paramiko.IncompatiblePeer as error:
+    except paramiko.ssh_exception.IncompatiblePeer as error:
         hint = "its sshd speaks only what is outdated, or only what is very new"
         raise TargetError(f"{where}: no common algorithm: {error}", hint=hint) from error
     except (paramiko.SSHException, OSError, EOFError) as error:

@@ -53,7 +53,7 @@ class ChannelStream:
         except paramiko.ChannelException as error:
             raise TargetError(f"the host opens no session: {error.text}", hint="MaxSessions of its sshd may be too low") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise TargetError(f"the host opens no session: {error or 'the connection was lost'}") from error
+            raise TargetError(f"the host opens no session: {str(error) or 'the connection was lost'}") from error
         self._transport = transport
         self._channel.settimeout(0.0)
         self._poll = select.poll()
