@@ -89,7 +89,5 @@ def test_a_file_that_cannot_be_replaced(machine: Machine, baseline: str, values:
     machine.sh("sshd -t; visudo -cqf /etc/sudoers; su ec2-user -c true")
     after = machine.script(subject, "apply", parameters)
     assert after.code == 0, after
-    again = machine.script(subject, "apply", parameters)
-    assert (again.code, again.changes) == (0, 0), again
     checked = machine.script(subject, "check", parameters)
     assert (checked.code, checked.rules("fail")) == (0, set()), checked
