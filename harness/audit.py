@@ -40,8 +40,12 @@ SYSTEM = "if [ -e /etc/os-release ]; then cat -- /etc/os-release; else exit 66; 
 USER = "id -un; id -u"
 HIDING = re.compile(r"\*|\bfind\b|2>/dev/null|\[ -[a-z] (?!/etc/[^/ ]+ \])")
 """Questions to which somebody who is not root may get less than the whole answer, and not notice: what lies in a closed folder."""
-FIRST = (SYSTEM, USER)
-"""Asked of every host: what it is, and as whom we ask."""
+CONTAINED = (
+    "if command -v systemd-detect-virt >/dev/null; then systemd-detect-virt --container; "
+    "elif [ -e /run/.containerenv ]; then echo podman; elif [ -e /.dockerenv ]; then echo docker; else echo none; fi"
+)
+FIRST = (SYSTEM, USER, CONTAINED)
+"""Asked of every host: what it is, as whom we ask, and whether it is a container, whose kernel and clock are another's."""
 MOST_ROUNDS = 12
 """Beyond this a check asks something new each time, and will never come to its end."""
 
@@ -123,10 +127,10 @@ class Plan:
             self._digests[baseline.name] = own
         return self._digests[baseline.name]
 
-    def scope(self, baseline: Baseline, environment: Environment) -> Scope:
-        """Return what is judged on a host."""
+    def scope(self, baseline: Baseline, environment: Environment, container: str = "") -> Scope:
+        """Return what is judged on a host; `container` names what contains one that says it is in a container."""
         chosen = {rule: self.content.rule(rule) for rule in self.rules} or dict(self.content.rules)
-        return Scope(rules=chosen, excluded=baseline.excluded, environment=environment)
+        return Scope(rules=chosen, excluded=baseline.excluded, environment=environment, contained=bool(container))
 
     def baseline_of(self, where: str, system: Mapping[str, str]) -> Baseline:
         """Return the baseline for a system. Raises UsageError where there is none, or the chosen one is for another system."""
@@ -178,8 +182,8 @@ class Dialogue:
     def _wanted(self) -> Iterable[str]:
         if self.rounds == 0:
             return self.plan.first(self.environment)
-        if SYSTEM not in self.known or USER not in self.known:
-            return [text for text in FIRST if text not in self.known]
+        if unknown := [text for text in FIRST if text not in self.known]:
+            return unknown
         return self._judge()
 
     def _judge(self) -> Iterable[str]:
@@ -230,8 +234,9 @@ class Dialogue:
 
     def capture(self) -> Capture:
         """Return the capture, after the last batch."""
+        container = container_of(self.environment, self.known)
         return Capture(
-            target=self.target,
+            target={**self.target, **({"container": container} if container else {})},
             system=dict(self.system),
             user=user_of(self.known),
             started=self.started,
@@ -262,6 +267,13 @@ def user_of(known: Mapping[str, Answer]) -> str:
     return " ".join(answer.stdout.decode("utf-8", "replace").split()) if answer is not None else ""
 
 
+def container_of(environment: Environment, known: Mapping[str, Answer]) -> str:
+    """Read what contains a host at work, such as `podman`; empty where nothing does, or where nobody can tell."""
+    answer = known.get(CONTAINED) if environment is Environment.HOST else None
+    said = answer.stdout.decode("utf-8", "replace").strip() if answer is not None else ""
+    return "" if said == "none" else said
+
+
 def judged(  # noqa: PLR0913 - the parts of one pass
     plan: Plan,
     baseline: Baseline,
@@ -276,7 +288,7 @@ def judged(  # noqa: PLR0913 - the parts of one pass
 
     from harness.testinfra_backend import Replay
 
-    scope, user = plan.scope(baseline, environment), user_of(known)
+    scope, user = plan.scope(baseline, environment, container_of(environment, known)), user_of(known)
     applies = {rule: scope.not_applicable(scope.rules[rule]) is None for rule in scope.rules}
     parameters = Parameters(plan.content.values(baseline, plan.overrides))
     replay = Replay("capture", known, note=note)
@@ -315,7 +327,7 @@ def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Ou
         baseline=baseline.name,
         parameters=plan.content.values(baseline, plan.overrides),
         documents=(),
-        results=results(plan.scope(baseline, capture.environment), outcomes),
+        results=results(plan.scope(baseline, capture.environment, capture.target.get("container", "")), outcomes),
         digests=plan.digests(baseline),
     )
     return controls.onto(run, plan.content, baseline)

@@ -26,13 +26,16 @@ class Scope:
     """Every rule of the baseline, also those that it leaves out: they get a result too."""
     excluded: Mapping[str, str]
     environment: Environment
+    contained: bool = False
+    """A host at work that is itself a container: what a container cannot show is not judged there either."""
 
     def not_applicable(self, rule: Rule) -> str | None:
         """Return the declared reason why a rule is not judged here; None when it is."""
         if rule.id in self.excluded:
             return self.excluded[rule.id]
-        if self.environment not in rule.applies_to:
-            return rule.elsewhere or f"not judged on a {self.environment}"
+        for environment in (self.environment, *([Environment.CONTAINER] if self.contained else [])):
+            if environment not in rule.applies_to:
+                return rule.elsewhere or f"not judged on a {environment}"
         return None
 
 

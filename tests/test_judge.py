@@ -106,3 +106,14 @@ def test_an_error_hides_a_failure_and_a_failure_hides_a_pass() -> None:
     assert Status.worst([Status.PASS, Status.FAIL, Status.ERROR]) is Status.ERROR
     assert Status.worst([Status.PASS, Status.FAIL]) is Status.FAIL
     assert Status.worst([Status.PASS, Status.NOT_APPLICABLE]) is Status.PASS
+
+
+def test_a_host_in_a_container_is_not_asked_for_what_a_container_cannot_show() -> None:
+    kernel = rule("kernel", applies_to=frozenset({Environment.VM, Environment.HOST}), elsewhere="another's kernel")
+    image = rule("image", applies_to=frozenset({Environment.CONTAINER}), elsewhere="a host at work has keys")
+    rules = {each.id: each for each in (kernel, image)}
+    reasons = {
+        contained: [Scope(rules, {}, Environment.HOST, contained).not_applicable(each) for each in rules.values()]
+        for contained in (False, True)
+    }
+    assert reasons == {False: [None, "a host at work has keys"], True: ["another's kernel", "a host at work has keys"]}

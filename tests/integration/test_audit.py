@@ -109,6 +109,41 @@ def test_a_hardened_host_is_clean_and_judged_as_by_the_verification(hardened: Do
     assert harness("evidence", "verify", str(folder), cwd=tmp_path).code == 0
 
 
+@pytest.fixture
+def box(engine: Engine, hardened: Done, tmp_path: Path) -> Generator[list[str]]:
+    """Return how to reach the hardened container over SSH, as its user with a key: through an sshd of its own, started for the log-in."""
+    name = hardened.run["target"]["uri"].partition("://")[2]
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True, timeout=SECONDS)
+    admit = (
+        "install -d -m 0700 -o ec2-user -g ec2-user ~ec2-user/.ssh && install -m 0600 -o ec2-user /dev/stdin ~ec2-user/.ssh/authorized_keys"
+    )
+    engine.call("exec", "-i", name, "bash", "-c", admit, input=(tmp_path / "key.pub").read_bytes())
+    proxy = f"{engine.path} exec -i {name} /usr/sbin/sshd -i"
+    lines = ["Host box", "User ec2-user", f"IdentityFile {tmp_path}/key", f"UserKnownHostsFile {tmp_path}/known", f"ProxyCommand {proxy}"]
+    (tmp_path / "ssh_config").write_text("\n".join(lines) + "\n", "utf-8")
+    try:
+        yield ["ssh://box", "--ssh-config", str(tmp_path / "ssh_config")]
+    finally:
+        engine.call("exec", name, "rm", "-rf", "/home/ec2-user/.ssh")
+
+
+def test_over_ssh_a_hardened_host_is_clean_and_what_only_its_host_could_show_is_said(
+    box: list[str], hardened: Done, tmp_path: Path
+) -> None:
+    unknown = harness("audit", *box, cwd=tmp_path)
+    assert (unknown.code, "--accept-new" in unknown.err) == (3, True)
+    done = harness("audit", *box, "--accept-new", "--format", "json", cwd=tmp_path)
+    assert done.code == 0, done.err + done.out
+    assert (done.run["target"]["environment"], done.run["target"]["container"]) == (
+        "host",
+        hardened.run["target"]["uri"].partition("://")[0],
+    )
+    judged = {rule for rule, status in done.statuses.items() if status != "not_applicable"}
+    assert len(judged) > 300
+    assert {rule: done.statuses[rule] for rule in judged} == {rule: hardened.statuses[rule] for rule in judged}
+    assert all(result["reason"] for result in done.run["results"] if result["status"] == "not_applicable")
+
+
 def test_the_second_host_costs_one_round_trip(hardened: Done, plan: Plan) -> None:
     with open_target(hardened.run["target"]["uri"]) as target:
         audit.captured(target, plan)
