@@ -21,6 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ci import bench_audit
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -161,6 +165,7 @@ def measured(bench: Bench, *, with_cold: bool) -> list[Figure]:
         bench.run(command, accept=(0, 1))
         figures.append(bench.measure(f"harness verify {target}, warm", command, accept=(0, 1)))
     figures += on_one_container(bench)
+    figures += bench_audit.one_host(bench)
     if with_cold:
         figures.append(cold(bench))
     return figures
@@ -170,7 +175,8 @@ def ratios(figures: Sequence[Figure]) -> dict[str, float]:
     """Compare medians of this run."""
     by_name = {figure.name: figure for figure in figures}
     ours, stock = (by_name[name] for name in HARDENED)
-    return {"stock testinfra takes this many times as long as harness": round(stock.median / ours.median, 1)}
+    container = {"stock testinfra takes this many times as long as harness": round(stock.median / ours.median, 1)}
+    return container | bench_audit.compared({figure.name: figure.median for figure in figures})
 
 
 def table(figures: Sequence[Figure], compared: Mapping[str, float], where: Mapping[str, object]) -> str:
