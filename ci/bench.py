@@ -81,7 +81,9 @@ class Bench:
     def measure(self, name: str, command: Sequence[str], *, accept: Sequence[int] = (0,), most: int | None = None) -> Figure:
         """Run a command `repeat` times, at most `most`."""
         print(f"{name} …", file=sys.stderr, flush=True)
-        return Figure(name, tuple(self.run(command, accept=accept)[0] for _ in range(min(self.repeat, most or self.repeat))))
+        figure = Figure(name, tuple(self.run(command, accept=accept)[0] for _ in range(min(self.repeat, most or self.repeat))))
+        print(f"{name}: {figure.median:.2f} s", file=sys.stderr, flush=True)
+        return figure
 
     def verify(self, target: str, *options: str) -> list[str]:
         """Return the command of the main job."""
