@@ -44,8 +44,10 @@ CONTAINED = (
     "if command -v systemd-detect-virt >/dev/null; then systemd-detect-virt --container; "
     "elif [ -e /run/.containerenv ]; then echo podman; elif [ -e /.dockerenv ]; then echo docker; else echo none; fi"
 )
-FIRST = (SYSTEM, USER, CONTAINED)
-"""Asked of every host: what it is, as whom we ask, and whether it is a container, whose kernel and clock are another's."""
+IMAGE = r"""sed -n 's/.*"ami[-_]id": *"\(ami-[0-9a-f]*\)".*/\1/p' /run/cloud-init/instance-data.json 2>/dev/null | sort -u"""
+"""What cloud-init wrote down of the instance's metadata at its start; readable by everybody, secrets left out by cloud-init."""
+FIRST = (SYSTEM, USER, CONTAINED, IMAGE)
+"""Asked of every host: what it is, as whom we ask, whether it is a container, whose kernel and clock are another's, and its AMI."""
 MOST_ROUNDS = 12
 """Beyond this a check asks something new each time, and will never come to its end."""
 
@@ -234,9 +236,9 @@ class Dialogue:
 
     def capture(self) -> Capture:
         """Return the capture, after the last batch."""
-        container = container_of(self.environment, self.known)
+        found = {"container": container_of(self.environment, self.known), "ami": image_of(self.known)}
         return Capture(
-            target={**self.target, **({"container": container} if container else {})},
+            target={**self.target, **{key: value for key, value in found.items() if value}},
             system=dict(self.system),
             user=user_of(self.known),
             started=self.started,
@@ -272,6 +274,13 @@ def container_of(environment: Environment, known: Mapping[str, Answer]) -> str:
     answer = known.get(CONTAINED) if environment is Environment.HOST else None
     said = answer.stdout.decode("utf-8", "replace").strip() if answer is not None else ""
     return "" if said == "none" else said
+
+
+def image_of(known: Mapping[str, Answer]) -> str:
+    """Read the AMI that an instance was started from; empty where it is none, or does not say."""
+    answer = known.get(IMAGE)
+    said = answer.stdout.decode("utf-8", "replace").split() if answer is not None else []
+    return said[0] if len(said) == 1 else ""
 
 
 def judged(  # noqa: PLR0913 - the parts of one pass

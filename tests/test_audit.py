@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,18 @@ def test_an_answer_that_is_missing_makes_an_error_and_never_a_pass(plan: Plan) -
     late = replace(capture, answers=tuple(replace(answer, timed_out=answer.command == "printf one") for answer in capture.answers))
     for each in (lacking, late):
         assert {result.rule: result.status for result in evaluated(each, plan).results}["site-chain"] is Status.ERROR
+
+
+def test_the_ami_of_an_instance_is_read_from_what_cloud_init_wrote_down(tmp_path: Path) -> None:
+    written = tmp_path / "instance-data.json"
+    written.write_text(
+        json.dumps({"ds": {"meta_data": {"ami-id": "ami-0123456789abcdef0", "ancestor-ami-ids": "ami-0aaaaaaaaaaaaaaaa"}}}, indent=1)
+    )
+    with LocalTarget() as target:
+        answer = target.run(audit.IMAGE.replace("/run/cloud-init/instance-data.json", str(written)), timeout=20)
+    known = {audit.IMAGE: Answer(audit.IMAGE, answer.returncode, answer.stdout)}
+    assert audit.image_of(known) == "ami-0123456789abcdef0"
+    assert audit.image_of({}) == audit.image_of({audit.IMAGE: Answer(audit.IMAGE, 0, b"")}) == ""
 
 
 def test_a_capture_without_answers_passes_nothing() -> None:

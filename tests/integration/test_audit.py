@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HARNESS = Path(sys.executable).with_name("harness")
 SECONDS = 600
+AMI = "ami-0123456789abcdef0"
 TRIES = 4
 """How often the read-only proof is tried: a log file that the machine itself writes meanwhile is no finding, one that an audit
 writes comes back each time."""
@@ -128,12 +129,19 @@ def box(engine: Engine, hardened: Done, tmp_path: Path) -> Generator[list[str]]:
 
 
 def test_over_ssh_a_hardened_host_is_clean_and_what_only_its_host_could_show_is_said(
-    box: list[str], hardened: Done, tmp_path: Path
+    box: list[str], engine: Engine, hardened: Done, tmp_path: Path
 ) -> None:
     unknown = harness("audit", *box, cwd=tmp_path)
     assert (unknown.code, "--accept-new" in unknown.err) == (3, True)
+    name = hardened.run["target"]["uri"].partition("://")[2]
+    data = json.dumps({"ds": {"meta_data": {"ami-id": AMI}}}, indent=1)
+    engine.call(
+        "exec", "-i", name, "bash", "-c", "mkdir -p /run/cloud-init && cat >/run/cloud-init/instance-data.json", input=data.encode()
+    )
     done = harness("audit", *box, "--accept-new", "--format", "json", cwd=tmp_path)
     assert done.code == 0, done.err + done.out
+    # What `harness promote --run` asks of an audit.
+    assert done.run["target"]["ami"] == AMI
     assert (done.run["target"]["environment"], done.run["target"]["container"]) == (
         "host",
         hardened.run["target"]["uri"].partition("://")[0],
