@@ -47,9 +47,8 @@ def one_host(bench: Bench) -> list[Figure]:
         port = world.sshd()
         for milliseconds in ROUND_TRIPS:
             with Network(port, delay=milliseconds / 2000) as network:
-                key = " ".join(world.sh("cat /etc/ssh/world_ed25519.pub").split()[:2])
                 known, config = folder / f"known-{milliseconds}", folder / f"config-{milliseconds}"
-                known.write_text(f"[127.0.0.1]:{network.port} {key}\n", "utf-8")
+                known.write_text(world.known(network.port, "ed25519"), "utf-8")
                 config.write_text(CONFIG.format(key=world.keys["ed25519"], known=known), "utf-8")
                 uri = f"root@127.0.0.1:{network.port}"
                 audit = [str(BIN / "harness"), "audit", f"ssh://{uri}", "--ssh-config", str(config), "--baseline", "al2", "--quiet"]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ci.bench import machine  # noqa: E402 - scripts are run by path
-from tests.sshworld import World  # noqa: E402
+from tests.sshworld import World  # noqa: E402 - scripts are run by path
 
 HARNESS = str(Path(sys.executable).with_name("harness"))
 PORT = 2022

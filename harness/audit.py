@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from harness.batch import Batch
     from harness.catalog import Baseline, Catalog
+    from harness.model import Rule
     from harness.suites import Check
     from harness.targets.base import Target
     from harness.testinfra_backend import Backend, Replay
@@ -77,6 +78,11 @@ class Plan:
         """Return the checks of the rules. Raises ContentError for a suite that cannot be loaded."""
         chosen = set(self.rules)
         return tuple(check for check in suites.load(self.folders, self.content.rules) if not chosen or check.rule in chosen)
+
+    @property
+    def judged_rules(self) -> Mapping[str, Rule]:
+        """Return the rules that get a result."""
+        return {rule: self.content.rule(rule) for rule in self.rules} or dict(self.content.rules)
 
     @cached_property
     def suites_digest(self) -> str:
@@ -131,8 +137,7 @@ class Plan:
 
     def scope(self, baseline: Baseline, environment: Environment, container: str = "") -> Scope:
         """Return what is judged on a host; `container` names what contains one that says it is in a container."""
-        chosen = {rule: self.content.rule(rule) for rule in self.rules} or dict(self.content.rules)
-        return Scope(rules=chosen, excluded=baseline.excluded, environment=environment, contained=bool(container))
+        return Scope(rules=self.judged_rules, excluded=baseline.excluded, environment=environment, contained=bool(container))
 
     def baseline_of(self, where: str, system: Mapping[str, str]) -> Baseline:
         """Return the baseline for a system. Raises UsageError where there is none, or the chosen one is for another system."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.targets.base import Target
     from harness.targets.connection import Connection
     from harness.targets.runcommand import RunCommand
+    from harness.targets.sshlink import Bastions
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,14 @@ def carry_out(request: Request, output: Format, say: Progress) -> int:
 
         fleet_ssm.Asking(plans, run_command(request), request.seconds, keep, miss).ask(entries)
 
+    from harness.targets.sshlink import Bastions
+
+    between = Bastions()
     asking = fleet.Fleet(
         plans,
         store,
         fleet.Options(request.jobs, request.seconds),
-        opener(request.connection),
+        opener(request.connection, between),
         request.finish,
         managed,
     )
@@ -82,6 +86,8 @@ def carry_out(request: Request, output: Format, say: Progress) -> int:
             say(fleet_report.progress(row, fleet.counted(rows), total))
     except KeyboardInterrupt as interruption:
         interrupted = interruption
+    finally:
+        between.close()
     finished = None if interrupted or len(rows) < total else datetime.now(UTC)
     found = fleet.summary(rows, total, finished)
     store.write(found.rows, finished)
@@ -135,12 +141,9 @@ def chosen(entries: Sequence[Entry], request: Request) -> Sequence[Entry]:
     return inventory.limited(entries, request.limit) if request.limit and request.resume else entries
 
 
-def opener(connection: Connection) -> Callable[[Entry, float], Target]:
+def opener(connection: Connection, between: Bastions) -> Callable[[Entry, float], Target]:
     """Return what opens a host of an inventory: as its URI, then its entry, then the command says. Hosts share those in between."""
     from harness import targets
-    from harness.targets.sshlink import Bastions
-
-    between = Bastions()
 
     def opened(entry: Entry, seconds: float) -> Target:
         if not entry.uri.startswith("ssh://"):

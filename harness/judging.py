@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness import audit, pytest_plugin, suites
+from harness import audit, pytest_plugin
 from harness.errors import ContentError
-from harness.judge import Scope, results
+from harness.judge import results
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from harness.targets.base import Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Task:
     """What is judged, whatever the target."""
 
@@ -33,10 +34,15 @@ class Task:
     """Judge only these rules; none means all."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    @cached_property
+    def plan(self) -> audit.Plan:
+        """Return the same as an audit's plan, so that what is asked and judged is decided in one place; the suites are loaded once."""
+        return audit.Plan(self.content, self.baseline.name, self.overrides, self.chosen)
+
     @property
-    def rules(self) -> dict[str, Rule]:
+    def rules(self) -> Mapping[str, Rule]:
         """Return the rules that get a result."""
-        return {rule: self.content.rules[rule] for rule in self.chosen} or dict(self.content.rules)
+        return self.plan.judged_rules
 
     @property
     def values(self) -> dict[str, str]:
@@ -49,14 +55,13 @@ def judged(task: Task, target: Target, host: Host, kept: Evidence, *, capture: s
 
     A second pass over the same target takes the same `host`, which forgets its answers before. Raises what `pytest_plugin.judge` does.
     """
-    scope = Scope(rules=task.rules, excluded=task.baseline.excluded, environment=target.environment)
-    plan = audit.Plan(task.content, task.baseline.name, task.overrides, task.chosen)
+    plan = task.plan
+    scope = plan.scope(task.baseline, target.environment)
     host.backend.prepare(audit.FIRST)
     with suppress(ContentError):  # pytest says it better
         host.backend.prepare(plan.first(target.environment))
     try:
-        folders = (suites.SUITES, *task.content.suites)
-        judging = pytest_plugin.judge(target, host, scope, task.values, folders, known=task.content.rules)
+        judging = pytest_plugin.judge(target, host, scope, task.values, plan.folders, known=task.content.rules)
     finally:
         kept.capture(audit.recorded(target, host.backend, task.started), capture)
     return results(scope, judging.outcomes)

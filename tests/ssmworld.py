@@ -180,7 +180,7 @@ class World:
         ]
         return {"InstanceInformationList": listed, **token}
 
-    def SendCommand(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def SendCommand(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - AWS's own name
         ids, parameters = given.get("InstanceIds", []), given.get("Parameters", {})
         if given["DocumentName"] != "AWS-RunShellScript":
             raise Refusal("InvalidDocument")
@@ -224,12 +224,12 @@ class World:
         invocation.code, invocation.out, invocation.err, invocation.urls = code, out, err, (urls[0], urls[1])
         invocation.details = invocation.status = "Success" if code == 0 else "Failed"
 
-    def ListCommandInvocations(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def ListCommandInvocations(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - AWS's own name
         page, token = paged(list(self._command(given).values()), given, 50)
         listed = [{"InstanceId": one.instance, "Status": one.status, "StatusDetails": one.details} for one in page]
         return {"CommandInvocations": listed, **token}
 
-    def GetCommandInvocation(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def GetCommandInvocation(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - AWS's own name
         one = self._command(given).get(given["InstanceId"])
         if one is None:
             raise Refusal("InvocationDoesNotExist")
@@ -245,7 +245,7 @@ class World:
             "StandardErrorUrl": one.urls[1],
         }
 
-    def CancelCommand(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def CancelCommand(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - AWS's own name
         for one in given.get("InstanceIds", ()):
             self._command(given)[one].details = self._command(given)[one].status = "Cancelled"
             self.cancelled.append(one)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
@@ -11,7 +10,7 @@ from urllib.parse import unquote
 
 from harness.errors import TargetError, UsageError
 from harness.model import Environment
-from harness.targets import asking, files, sshconfig, sshlink, sshstream
+from harness.targets import asking, files, relay, sshconfig, sshlink, sshstream
 from harness.targets.base import CommandTimeout
 from harness.targets.connection import Connection, Sudo
 from harness.targets.shell import PersistentShell
@@ -33,15 +32,6 @@ POLL_SECONDS = 1.0
 QUESTION_SECONDS = 30.0
 BOOTED = "cat /proc/sys/kernel/random/boot_id; cut -d' ' -f22 /proc/1/stat"
 """What differs after a restart; in a container, only the start of its first process."""
-RELAY = """\
-import os,socket,sys,threading
-s=socket.create_connection((sys.argv[1],int(sys.argv[2])))
-def up():
-    while d:=os.read(0,65536): s.sendall(d)
-    s.shutdown(1)
-threading.Thread(target=up,daemon=True).start()
-while d:=s.recv(65536): os.write(1,d)
-"""
 
 
 class SshTarget:
@@ -55,16 +45,16 @@ class SshTarget:
         self.name = sshlink.place(config)
         self.config = config
         self._connection = connection
-        self._own = Bastions() if bastions is None else None
-        self._bastions = bastions if bastions is not None else self._own or Bastions()
+        self._shared = bastions is not None
+        self._bastions = bastions or Bastions()
         self._who = f"{config.user}@{self.name}"
         self._closed = False
         self._shell = PersistentShell(self.stream, name=self._who, explain=self._explain)
         try:
             self._link: Link = sshlink.opened(config, connection, self._bastions)
         except BaseException:
-            if self._own is not None:
-                self._own.close()
+            if not self._shared:
+                self._bastions.close()
             raise
 
     @property
@@ -114,7 +104,7 @@ class SshTarget:
             raise TargetError(f"{self._who} is behind another host, through which harness tries no further log-in")
         if self.config.proxy_command:
             return sshconfig.shell(f"exec {self.config.proxy_command}")
-        return [sys.executable, "-c", RELAY, self.config.hostname, str(self.config.port)]
+        return relay.command(self.config.hostname, self.config.port)
 
     def close(self) -> None:
         """See Target."""
@@ -124,8 +114,8 @@ class SshTarget:
         with suppress(TargetError):
             self._shell.close()
         self._link.close()
-        if self._own is not None:
-            self._own.close()
+        if not self._shared:
+            self._bastions.close()
 
     def __enter__(self) -> Self:
         """Give itself."""

@@ -186,7 +186,7 @@ def patience(config: HostConfig, connection: Connection) -> float:
 
 def place(config: HostConfig) -> str:
     """Name a host for people, with the port where it is not SSH's own."""
-    return config.alias if config.port == 22 else f"{config.alias}:{config.port}"  # noqa: PLR2004
+    return config.alias if config.port == 22 else f"{config.alias}:{config.port}"  # noqa: PLR2004 - SSH's own port
 
 
 def dialled(config: HostConfig, where: str, seconds: float) -> socket.socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import suppress
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from harness import leftovers
 from harness.errors import TargetError, UsageError
 from harness.model import Environment
-from harness.targets import files
+from harness.targets import files, relay
 from harness.targets.base import CommandTimeout
 from harness.targets.ports import Ports
 from harness.targets.shell import PersistentShell
@@ -32,15 +31,6 @@ QUESTION_SECONDS = 60.0
 SHUTDOWN_SECONDS = 120.0
 POLL_SECONDS = 0.3
 STILL_COMING = frozenset({"", "initializing", "starting", "offline", "unknown"})
-RELAY = """\
-import os,socket,sys,threading
-s=socket.create_connection(("127.0.0.1",int(sys.argv[1])))
-def up():
-    while d:=os.read(0,65536): s.sendall(d)
-    s.shutdown(1)
-threading.Thread(target=up,daemon=True).start()
-while d:=s.recv(65536): os.write(1,d)
-"""
 
 
 class VmTarget:
@@ -180,7 +170,7 @@ class VmTarget:
 
     def proxy_command(self) -> list[str]:
         """Return a command whose standard input and output are connected to the guest's sshd, through a port on the loopback address."""
-        return [sys.executable, "-c", RELAY, str(self.guest.port())]
+        return relay.command("127.0.0.1", self.guest.port())
 
     def dead(self, what: str) -> TargetError:
         """Say how a guest went, with the console's last lines."""
