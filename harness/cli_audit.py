@@ -204,7 +204,7 @@ def capture(
     var_file: VarFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Ask a host everything that its rules want to know, and keep the answers in a file, without secrets. Judges nothing."""
+    """Keep a host's answers in a file, without secrets. Judges nothing."""
     from harness import audit as auditing
     from harness import console
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.vms.guest import Guest
 
 vm_app = typer.Typer(
-    name="vm", help="List, start, stop and remove the virtual machines that were kept.", no_args_is_help=True, rich_markup_mode=None
+    name="vm", help="List, start and stop the virtual machines that were kept.", no_args_is_help=True, rich_markup_mode=None
 )
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `harness vm list` shows it.")]
 

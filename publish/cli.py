@@ -166,7 +166,7 @@ def promote(
     output: Output = Format.TEXT,
     quiet: Quiet = False,
 ) -> None:
-    """Share an image, point the SSM parameter at it and deprecate older ones, after an audit of an instance of it."""
+    """Share an image, and point the SSM parameter at it. Deprecates older ones; asks for an audit of an instance of it first."""
     from harness.console import Progress
     from harness.reports import json as runs
     from publish import session

@@ -51,7 +51,7 @@ def rehearse(
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every line of the image's log.")] = False,
 ) -> None:
-    """Publish, start and watch on an Image Builder in memory that runs the components for real; no account.
+    """Go the whole way to AWS on an Image Builder in memory. The components run for real, and no account is needed.
 
     Exit 1: the gate is closed, or the image failed.
     """
