@@ -29,6 +29,8 @@ ACCOUNT = "123456789012"
 PLACE = Place(ACCOUNT, REGION)
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+STEPS = 9
+"""Mutating calls of a first publication: change set, its execution, a document, two components, recipe, two configurations, pipeline."""
 READS = ("get_", "list_", "describe_", "head_")
 Hook = Callable[[str, str, Mapping[str, Any]], None]
 
