@@ -11,7 +11,7 @@ from harness.judging import judged
 from harness.model import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.console import Progress
     from harness.evidence import Evidence
@@ -77,7 +77,7 @@ def stages(task: Task, target: VmTarget, kept: Evidence, say: Progress) -> tuple
     return first, Stage("vm restarted", judged(task, target, host, kept, capture=CAPTURE))
 
 
-def first_boot_done(target: VmTarget, say: Progress) -> None:
+def first_boot_done(target: VmTarget, say: Callable[[str], None]) -> None:
     """Wait for what the image does once at its first boot; what never ends is left to the rules that ask for its outcome."""
     deadline = time.monotonic() + FIRST_BOOT_SECONDS
     told = False

@@ -73,7 +73,7 @@ def vm_import(
     if not image.is_file():
         raise UsageError(f"there is no disk image {image}")
     say = console.Progress(quiet=quiet)
-    guest = store.of_image(image.resolve(), say, name=name, user=user)
+    guest = store.of_image(image, say, name=name, user=user, keep=True)
     with VmTarget.boot(guest, keep=True, say=say) as target:
         target.come_up()
     sys.stdout.write(f"vm://{name}\n")

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Self
 from harness import leftovers
 from harness.errors import TargetError, UsageError
 from harness.model import Environment
-from harness.targets import files, relay
+from harness.targets import files, relay, vmssh
 from harness.targets.base import CommandTimeout
 from harness.targets.ports import Ports
 from harness.targets.shell import PersistentShell
-from harness.targets.vmssh import Way
 from harness.vms import machine as machines
 from harness.vms import store
 
@@ -29,6 +28,8 @@ BOOT_SECONDS = 300.0
 """Until systemd is up; an emulated guest on a busy machine takes its time."""
 QUESTION_SECONDS = 60.0
 SHUTDOWN_SECONDS = 120.0
+ATTENDED_SECONDS = 5.0
+"""For the shells of a disk image to answer, before SSH is tried."""
 POLL_SECONDS = 0.3
 STILL_COMING = frozenset({"", "initializing", "starting", "offline", "unknown"})
 
@@ -41,16 +42,17 @@ class VmTarget:
     def __init__(
         self, guest: Guest, *, ours: bool, keep: bool = False, over_ssh: bool | None = None, say: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Take a guest that runs. `ours`: removed at the end, unless it is to be kept. `over_ssh` None: where it has no other shell."""
+        """Take a guest that runs. `ours`: removed at the end, unless it is to be kept. `over_ssh` None: where no other shell answers."""
         self.guest = guest
         self.name = guest.name
         self._ours, self._keep, self._say = ours, keep, say
         self._facts: dict[str, str] = {}
         self._closed = False
         self._taken: set[int] = set()
+        self._unattended = False
         self._shell = PersistentShell(self._open, name=f"virtual machine {guest.name}")
-        self._over_ssh = not guest.record.machine.shells if over_ssh is None else over_ssh
-        self._ssh = Way(guest)
+        self._over_ssh = over_ssh
+        self._ssh = vmssh.Way(guest)
 
     @classmethod
     def boot(cls, guest: Guest, *, keep: bool = False, say: Callable[[str], None] = lambda _: None) -> Self:
@@ -81,7 +83,7 @@ class VmTarget:
     @property
     def facts(self) -> Mapping[str, str]:
         """How it was made and booted: kernel, accelerator, what was injected, and the state of its systemd."""
-        return {**self.guest.record.facts, **self._facts, "channel": "ssh" if self._over_ssh else "serial ports"}
+        return {**self.guest.record.facts, **self._facts, "channel": "ssh" if self._over_ssh or self._unattended else "serial ports"}
 
     def come_up(self) -> None:
         """Wait until the guest's systemd has started everything. Raises TargetError, with the console's last lines, when it does not."""
@@ -128,6 +130,7 @@ class VmTarget:
             self.guest.kill()
         self._shell.reopen()
         self._ssh.close()
+        self._unattended = False
         self.guest.start(outlive=self._keep or not self._ours)
         self.come_up()
 
@@ -205,15 +208,33 @@ class VmTarget:
             return ""
 
     def _open(self) -> Stream:
-        """Connect to the first shell of the guest that nobody of us uses."""
-        if self._over_ssh:
+        """Open a shell of the guest: on its serial ports, which no setting of sshd locks, else over SSH."""
+        if self._over_ssh or self._unattended:
             return self._ssh.open()
+        if self._over_ssh is False or self.guest.record.machine.shells:
+            return self._port(BOOT_SECONDS)
+        # A disk image starts its attendants late, or never; who answers first is asked from then on.
+        deadline = time.monotonic() + BOOT_SECONDS
+        while True:
+            try:
+                return self._port(ATTENDED_SECONDS)
+            except TargetError:
+                if not self.guest.running() or time.monotonic() > deadline:
+                    raise
+            if vmssh.answers(self.guest):
+                with suppress(TargetError):
+                    stream = self._ssh.open()
+                    self._unattended = True
+                    return stream
+
+    def _port(self, seconds: float) -> Stream:
+        """Connect to the first shell at the guest's serial ports that nobody of us uses."""
         for number, pair in enumerate(machines.SHELLS):
             if number not in self._taken:
                 self._taken.add(number)
                 out, err = (self.guest.folder / f"{name}.sock" for name in pair)
                 try:
-                    return Ports(out, err, alive=self.guest.running, seconds=BOOT_SECONDS, closed=partial(self._taken.discard, number))
+                    return Ports(out, err, alive=self.guest.running, seconds=seconds, closed=partial(self._taken.discard, number))
                 except BaseException:
                     self._taken.discard(number)
                     raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from harness.errors import TargetError
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 60.0
 """For each phase of a log-in; an emulated sshd takes its time."""
 CONFIG = "IdentitiesOnly yes\nIdentityAgent none\n"
+
+BANNER_SECONDS = 3.0
+
+
+def answers(guest: Guest) -> bool:
+    """Tell whether the guest's sshd says its first line; qemu's port takes every connection long before."""
+    try:
+        with socket.create_connection(("127.0.0.1", guest.port()), BANNER_SECONDS) as link:
+            link.settimeout(BANNER_SECONDS)
+            return link.recv(4) == b"SSH-"
+    except (OSError, TargetError):
+        return False
 
 
 class Way:

@@ -70,6 +70,11 @@ def require(folder: Path, needed: int = 0) -> None:
     tools.require("mke2fs", "tar", "qemu-img")
     if os.geteuid() != 0:
         raise TargetError("a container becomes a disk by root only, since its files belong to several users", hint="run it with sudo")
+    room(folder, needed)
+
+
+def room(folder: Path, needed: int = 0) -> None:
+    """Raise TargetError where there is no space for what a guest writes, and `needed` bytes beside it."""
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE:
         raise TargetError(

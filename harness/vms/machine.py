@@ -12,6 +12,8 @@ PROGRAM = "qemu-system-x86_64"
 ARGUMENTS = "console=ttyS0 root=/dev/vda rw net.ifnames=0 quiet loglevel=4 tsc=reliable no_timer_check"
 """The kernel's. Nothing here masks a unit, and no mitigation is switched off; the last two say that an emulated clock is to be trusted."""
 CONSOLE, MONITOR = "console.log", "qmp.sock"
+VARIABLES = "variables.qcow2"
+"""The guest's own copy of its firmware's variables, in a form that a snapshot takes in."""
 SHELLS = (("shell0.out", "shell0.err"), ("shell1.out", "shell1.err"))
 """Sockets of the second channel: two shells, since a command that hangs is killed through another one."""
 
@@ -40,12 +42,16 @@ class Machine:
     disk: str = "overlay.qcow2"
     kernel: str | None = None
     """None: the disk has a boot loader of its own, and the firmware starts it."""
+    firmware: str | None = None
+    """Path of a UEFI firmware; None: the BIOS that qemu brings."""
     initrd: str = "initrd"
     arguments: str = ARGUMENTS
     seed: str | None = None
     """A NoCloud seed for cloud-init."""
     shells: bool = True
-    """Whether the guest has attendants on its virtio-serial ports."""
+    """Whether attendants sit at its virtio-serial ports for certain; on a disk image its cloud-init has to start them first."""
+    network: bool = False
+    """Whether the guest reaches the networks of this machine, by address translation."""
     memory: int = 768
     """MiB."""
     cpus: int = 2
@@ -60,12 +66,14 @@ class Machine:
             *Accelerator(self.accelerator, "").options,
             *("-smp", str(self.cpus), "-m", str(self.memory)),
             *boot,
+            *(flash(self.firmware) if self.firmware else ()),
             *drive("d0", self.disk, "qcow2", "cache=unsafe"),
             *(drive("s0", self.seed, "raw", "readonly=on") if self.seed else ()),
-            *("-netdev", "user,id=n0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22", "-device", "virtio-net-pci,netdev=n0,romfile="),
+            *("-netdev", f"user,id=n0,restrict={'off' if self.network else 'on'},ipv6=off,hostfwd=tcp:127.0.0.1:0-:22"),
+            *("-device", "virtio-net-pci,netdev=n0,romfile="),
             *("-device", "virtio-rng-pci"),
             *("-chardev", f"file,id=console,path={CONSOLE},append=on", "-serial", "chardev:console"),
-            *(ports() if self.shells else ()),
+            *ports(),
             *("-qmp", f"unix:{MONITOR},server=on,wait=off"),
             *(("-loadvm", snapshot) if snapshot else ()),
         ]
@@ -74,6 +82,12 @@ class Machine:
 def drive(name: str, path: str, form: str, options: str) -> list[str]:
     """Return the options of one disk."""
     return ["-drive", f"file={path},format={form},if=none,id={name},{options}", "-device", f"virtio-blk-pci,drive={name}"]
+
+
+def flash(firmware: str) -> list[str]:
+    """Return the options of a UEFI firmware and its variables."""
+    code = f"if=pflash,unit=0,format=raw,readonly=on,file={firmware}"
+    return ["-drive", code, "-drive", f"if=pflash,unit=1,format=qcow2,file={VARIABLES}"]
 
 
 def ports() -> list[str]:

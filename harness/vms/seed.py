@@ -6,11 +6,24 @@ import json
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from harness.vms import initrd
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 LABEL = "cidata"
 """By this name of the file system cloud-init finds it."""
+
+ATTENDED = """\
+modprobe -q virtio_console
+cd /run && umask 0077 && printf '%s\\n' 'exec 6<>/run/harness-never 7>/dev/null' "$0" >harness-attendant
+[ -p harness-never ] || mkfifo harness-never
+for port in 1 3; do
+  systemd-run --quiet --no-block --unit=harness-shell-$port --property=DefaultDependencies=no --setenv=HOME=/root -- \\
+    /bin/bash --noprofile --norc /run/harness-attendant $port $((port + 1))
+done
+"""
+"""Starts the attendants of both shells, as the initrd of our own disks does; their text is `$0`. All of it is gone at the next start."""
 
 
 def write(path: Path, *, name: str, user: str, public_key: str) -> Path:
@@ -33,14 +46,15 @@ def meta_data(name: str) -> bytes:
 
 
 def user_data(user: str, public_key: str) -> bytes:
-    """Return the configuration; JSON is YAML."""
+    """Return the configuration; JSON is YAML. `bootcmd` runs early at every start, so that the shells are there again after a restart."""
     config = {
+        "user": {"name": user},
         "users": ["default"],
-        "system_info": {"default_user": {"name": user}},
         "ssh_authorized_keys": [public_key],
         "ssh_pwauth": False,
         "repo_upgrade": "none",
         "package_upgrade": False,
         "locale": False,
+        "bootcmd": [["bash", "-c", ATTENDED, initrd.ATTENDANT]],
     }
     return ("#cloud-config\n" + json.dumps(config) + "\n").encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 import time
@@ -15,8 +14,9 @@ from harness.engine_trial import cache_folder
 from harness.errors import TargetError, UsageError
 from harness.images.cache import Cache
 from harness.vms import disk, initrd, kernel, probe, seed, tools
+from harness.vms import image as images
 from harness.vms.guest import RECORD, Guest
-from harness.vms.machine import ARGUMENTS, PROGRAM, Machine, Record
+from harness.vms.machine import ARGUMENTS, PROGRAM, VARIABLES, Machine, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from harness.engine import Engine
 
 USER = "ec2-user"
+IMAGE_MEMORY = 1024
+"""MiB for a disk image: a package manager that reads a whole repository needs more than a started system."""
+SEEDED = ("two root shells on virtio-serial ports, started at each boot by the seed", "the host name that the seed gives")
 ABANDONED_SECONDS = 3600.0
 """Age of a folder that never got its record, after which nobody can still be making it."""
 
@@ -108,33 +111,40 @@ def of_container(engine: Engine, container: str, say: Callable[[str], None], *, 
     return guest
 
 
-def of_image(image: Path, say: Callable[[str], None], *, name: str, user: str = USER) -> Guest:
-    """Make a guest that is kept from a disk image with boot loader and cloud-init of its own, such as Amazon's for KVM.
+def of_image(image: Path, say: Callable[[str], None], *, name: str | None = None, user: str = USER, keep: bool = False) -> Guest:
+    """Make a guest from a disk image with boot loader and cloud-init of its own, such as Amazon's for KVM; the image stays as it is.
 
-    The image stays as it is, and the guest is reached over SSH only.
-    Raises TargetError where qemu is missing or the image is none, UsageError for a name that is taken.
+    Raises TargetError where qemu or a firmware is missing, UsageError for what is no image to start from, and for a name that is taken.
     """
     sweep(say)
+    found = images.examined(image)
     tools.require(PROGRAM, "qemu-img")
-    kind = str(json.loads(tools.run(["qemu-img", "info", "--output=json", str(image)], seconds=60))["format"])
+    firmware = images.uefi() if found.boot == "uefi" else None
     accelerator = probe.accelerator(kernel.ensure(Cache(), say) if probe.usable() and probe.recalled() is None else None, say)
-    place = made(name)
-    machine = Machine(accelerator.name, kernel=None, seed="seed.iso", shells=False, memory=1024)
+    place = made(name or f"harness-{secrets.token_hex(4)}")
+    code = str(firmware.code) if firmware else None
+    machine = Machine(accelerator.name, kernel=None, firmware=code, seed="seed.iso", shells=False, network=True, memory=IMAGE_MEMORY)
     facts = {
         "engine": "qemu",
         "accelerator": accelerator.name,
         "accelerator_why": accelerator.why,
-        "boots": f"{image.name}, by its own boot loader",
-        "injected": f"a NoCloud seed with a key of this machine for {user}",
+        "boots": f"{image.name}, by its own boot loader and {'UEFI' if firmware else 'BIOS'}",
+        "injected": "; ".join((f"a NoCloud seed with a key of this machine for {user}", *SEEDED)),
+        "network": "by address translation, for its package repositories",
     }
-    guest = Guest(place, Record(name, machine, user=user, labels=leftovers.labels(name, keep=True), facts=facts))
+    guest = Guest(place, Record(place.name, machine, user=user, labels=leftovers.labels(place.name, keep=keep), facts=facts))
+    leftovers.watch_removal(guest.name, guest.remove)
     try:
         guest.save()
-        key = with_key(place)
-        disk.overlay(image, place / "overlay.qcow2", kind=kind)
-        seed.write(place / "seed.iso", name=f"{name}-{secrets.token_hex(4)}", user=user, public_key=key.public)
+        disk.room(place)
+        public = with_key(place).public
+        disk.overlay(found.path, place / "overlay.qcow2", kind=found.format)
+        if firmware:
+            tools.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(firmware.variables), str(place / VARIABLES)], seconds=60)
+        seed.write(place / "seed.iso", name=place.name, user=user, public_key=public)
     except BaseException:
         guest.remove()
+        leftovers.unwatch(guest.name)
         raise
     return guest
 

@@ -19,6 +19,8 @@ PACKAGES = {
     "mke2fs": ("e2fsprogs", "e2fsprogs"),
     "tar": ("tar", "tar"),
 }
+FIRMWARE = {"ovmf": ("ovmf", "edk2-ovmf")}
+"""For disk images that start by UEFI only."""
 
 
 def missing() -> list[str]:
@@ -36,7 +38,9 @@ def require(*programs: str) -> None:
 def installation(programs: Sequence[str]) -> str:
     """Return the command that installs programs on this machine."""
     debian = engine_trial.installation_command(packages=("x",)).startswith("apt-get")
-    return engine_trial.installation_command(packages=tuple(dict.fromkeys(PACKAGES[name][0 if debian else 1] for name in programs)))
+    return engine_trial.installation_command(
+        packages=tuple(dict.fromkeys({**PACKAGES, **FIRMWARE}[name][0 if debian else 1] for name in programs))
+    )
 
 
 def run(words: Sequence[str], *, seconds: float) -> bytes:

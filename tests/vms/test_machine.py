@@ -31,7 +31,20 @@ def test_a_disk_with_a_boot_loader_of_its_own_gets_no_kernel_from_us() -> None:
     words = Machine("tcg", kernel=None, seed="seed.iso", shells=False).command("one")
     assert not {"-kernel", "-initrd", "-append"} & set(words)
     assert any("seed.iso" in word and "readonly=on" in word for word in words)
-    assert not any("virtserialport" in word for word in words)
+    assert not any("pflash" in word for word in words)
+
+
+def test_a_firmware_is_only_read_and_its_variables_are_the_guest_s_own() -> None:
+    words = Machine("tcg", kernel=None, firmware="/firmware/code").command("one")
+    code, variables = (word for word in words if "pflash" in word)
+    assert "file=/firmware/code" in code
+    assert "readonly=on" in code
+    assert variables.endswith("file=variables.qcow2")
+
+
+def test_a_guest_reaches_the_network_only_when_it_is_said_to() -> None:
+    assert not any("restrict=off" in word for word in Machine("tcg").command("one"))
+    assert any("restrict=off" in word for word in Machine("tcg", network=True).command("one"))
 
 
 def test_a_snapshot_changes_nothing_but_where_it_starts() -> None:

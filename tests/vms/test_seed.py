@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pycdlib
 
-from harness.vms import seed
+from harness.vms import initrd, seed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,3 +34,12 @@ def test_the_seed_has_its_label_and_both_files_under_their_full_names(tmp_path: 
     assert first == "#cloud-config"
     assert json.loads(config)["ssh_authorized_keys"] == ["ssh-ed25519 AAAA key"]
     assert json.loads(config)["ssh_pwauth"] is False
+    assert json.loads(config)["user"] == {"name": "ec2-user"}
+
+
+def test_the_seed_starts_the_shells_at_every_boot() -> None:
+    config = json.loads(seed.user_data("ec2-user", "key").partition(b"\n")[2])
+    ((shell, option, script, attendant),) = config["bootcmd"]
+    assert (shell, option, attendant) == ("bash", "-c", initrd.ATTENDANT)
+    checked = subprocess.run(["bash", "-n", "-c", script], capture_output=True, timeout=10, check=False)
+    assert checked.returncode == 0, checked.stderr
