@@ -104,6 +104,13 @@ class Plan:
             self._first[environment] = tuple(commands)
         return self._first[environment]
 
+    def ready(self, environment: Environment) -> None:
+        """Load all that a host of an environment is asked and judged by, so that nobody waits for it later. Raises ContentError."""
+        import testinfra.host  # noqa: F401 - the first judgement would
+
+        _ = self.checks
+        self.first(environment)
+
     def key(self, baseline: Baseline, environment: Environment) -> str:
         """Name what the questions depend on: the suites, the rules that are judged, the system and the values."""
         values = self.content.values(baseline, self.overrides)

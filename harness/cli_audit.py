@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.errors import HarnessError, UnreachableError, UsageError
+from harness.model import Environment
 from harness.options import Config, Format, Output, Quiet, Var, VarFile, settings_from
 from harness.targets.connection import Connection, Sudo
 
@@ -164,7 +167,8 @@ def audit(
             elif uri.startswith("ssm://"):
                 taken, run = by_systems_manager(uri, judge.plan, ssm_bucket, timeout)
             else:
-                with opened(uri, connection) as target:
+                with opened(uri, connection, judge.plan) as target:
+                    console.load()
                     taken, run = auditing.audited(target, judge.plan)
                 say(f"{uri}: {len(taken.answers)} questions in {told(taken.round_trips)}")
             found.append(kept(judge, run, taken, evidence))
@@ -210,7 +214,8 @@ def capture(
 
     say = console.Progress(quiet=quiet)
     judge = judge_of(configured(config, var, var_file), baseline, None, None)
-    with opened(host, connection_of(user, sudo, sudo_password_fd, identity, ssh_config, accept_new=accept_new)) as target:
+    connection = connection_of(user, sudo, sudo_password_fd, identity, ssh_config, accept_new=accept_new)
+    with opened(host, connection, judge.plan) as target:
         taken = auditing.captured(target, judge.plan)
     taken.write(to)
     blotted = ", ".join(f"{number} {kind}" for kind, number in taken.redacted.items()) or "nothing"
@@ -299,11 +304,45 @@ def connection_of(
     )
 
 
-def opened(uri: str, connection: Connection) -> Target:
-    """Open a host."""
-    from harness import targets
+class Opening(threading.Thread):
+    """A host on its way: to log in is to wait for the network, in which time the suites can load."""
 
-    return targets.open_target(uri, connection)
+    def __init__(self, uri: str, connection: Connection) -> None:
+        """Set out."""
+        super().__init__(name="opening", daemon=True)
+        self._uri, self._connection = uri, connection
+        self._target: Target | None = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Open the host, or keep why that failed."""
+        from harness import targets
+
+        try:
+            self._target = targets.open_target(self._uri, self._connection)
+        except BaseException as error:  # noqa: BLE001 - raised where somebody waits for it
+            self._error = error
+
+    def target(self) -> Target:
+        """Wait for the host. Raises what opening it raised."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        assert self._target is not None  # noqa: S101 - one of the two is there when the thread has ended
+        return self._target
+
+
+def opened(uri: str, connection: Connection, plan: Plan) -> Target:
+    """Open a host, and load meanwhile what it is asked and judged by. Raises what either raises."""
+    opening = Opening(uri, connection)
+    try:
+        plan.ready(Environment.HOST)
+    except BaseException:
+        with suppress(HarnessError):
+            opening.target().close()
+        raise
+    return opening.target()
 
 
 def captured_in(uri: str) -> Capture:

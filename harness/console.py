@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, TextIO
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, TextIO
 from harness.model import SWITCHED_OFF, Answer, Run, Severity, Status, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 STYLE = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "bold magenta", Status.NOT_APPLICABLE: "dim", Status.WAIVED: "yellow"}
 
@@ -51,6 +52,17 @@ class Progress:
             self._stream.flush()
 
 
+def load() -> None:
+    """Load what `show` needs in the background, for a caller that waits for something else meanwhile."""
+
+    def all_of_it() -> None:
+        import rich.console
+        import rich.table
+        import rich.text  # noqa: F401 - as the two above
+
+    threading.Thread(target=all_of_it, name="loading", daemon=True).start()
+
+
 def show(run: Run, stream: TextIO | None = None) -> None:
     """Print a run for people: where and on what, a table by subject, every finding, the sum."""
     from rich.console import Console
@@ -58,47 +70,49 @@ def show(run: Run, stream: TextIO | None = None) -> None:
 
     out = stream or sys.stdout
     console = Console(file=out, highlight=False, soft_wrap=not out.isatty(), width=None if out.isatty() else 160)
-    console.print(Text(f"target    {run.target.get('uri', '?')}   baseline {run.baseline}"))
-    console.print(Text(f"base      {run.base.get('label', '?')}"))
+    head = [Text(f"target    {run.target.get('uri', '?')}   baseline {run.baseline}"), Text(f"base      {run.base.get('label', '?')}")]
     if run.base.get("why"):
-        console.print(Text(f"          {run.base['why']}"))
+        head.append(Text(f"          {run.base['why']}"))
     for document in run.documents:
         again = "" if document.changes_again is None else f", second run {document.changes_again}"
-        console.print(
+        head.append(
             Text(f"document  {document.name}  {document.status}, {document.changes} changes{again}  sha256:{document.sha256[:16]}…")
         )
+    counts = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in run.counts().items() if number)
+    tail = [*map(Text, control_lines(run)), Text(f"\n{len(run.results)} rules: {counts}")]
+    # In three pieces: what each call of `print` costs, many rules would cost more than to judge them.
+    console.print(Text("\n").join(head))
     console.print(table(run))
+    console.print(Text("\n").join([*findings(run), *accepted(run), *tail]))
+
+
+def findings(run: Run) -> Iterator[Text]:
+    """Tell every finding, with what was expected and how to mend it."""
+    from rich.text import Text
+
     for result in run.results:
         if result.status in {Status.FAIL, Status.ERROR}:
-            console.print(
-                Text(f"\n{result.status.upper()}  {result.rule}  ({result.severity})  {result.title.en}", style=STYLE[result.status])
-            )
+            yield Text(f"\n{result.status.upper()}  {result.rule}  ({result.severity})  {result.title.en}", style=STYLE[result.status])
             if result.expected:
-                console.print(Text(f"  expected  {result.expected}"))
-                console.print(Text(f"  observed  {result.observed}"))
+                yield Text(f"  expected  {result.expected}\n  observed  {result.observed}")
             if result.reason:
-                console.print(Text(f"  reason    {result.reason}"))
+                yield Text(f"  reason    {result.reason}")
             if result.fix:
-                console.print(Text(f"  fix       {result.fix}"))
-    show_accepted(run, console)
-    for line in control_lines(run):
-        console.print(Text(line))
-    counts = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in run.counts().items() if number)
-    console.print(Text(f"\n{len(run.results)} rules: {counts}"))
+                yield Text(f"  fix       {result.fix}")
 
 
-def show_accepted(run: Run, console: Console) -> None:
-    """Print what does not count as a finding because somebody said so: waivers, and rules that are switched off."""
+def accepted(run: Run) -> Iterator[Text]:
+    """Tell what does not count as a finding because somebody said so: waivers, and rules that are switched off."""
     from rich.text import Text
 
     for result in run.results:
         if result.status is Status.WAIVED:
-            console.print(Text(f"\nWAIVED  {result.rule}  ({result.severity})  was {result.was}", style=STYLE[result.status]))
-            console.print(Text(f"  expected  {result.expected}\n  observed  {result.observed}\n  reason    {result.reason}"))
+            yield Text(f"\nWAIVED  {result.rule}  ({result.severity})  was {result.was}", style=STYLE[result.status])
+            yield Text(f"  expected  {result.expected}\n  observed  {result.observed}\n  reason    {result.reason}")
     for result in run.results:
         if result.status is Status.NOT_APPLICABLE and result.reason.startswith(SWITCHED_OFF):
-            console.print(Text(f"\nOFF  {result.rule}  ({result.severity})  {result.title.en}", style=STYLE[Status.WAIVED]))
-            console.print(Text(f"  reason    {result.reason}"))
+            yield Text(f"\nOFF  {result.rule}  ({result.severity})  {result.title.en}", style=STYLE[Status.WAIVED])
+            yield Text(f"  reason    {result.reason}")
 
 
 def control_lines(run: Run) -> list[str]:

@@ -32,6 +32,8 @@ PATHS = (
 NAME = re.compile(r"[A-Za-z0-9_./@+,:=-]+")
 PATTERNS = re.compile(r"""[^;|&<>()$`\\\n#]+""")
 MISSING = 66
+WITHOUT_SYSTEMD = re.compile(rb"System has not been booted with systemd|Failed to (connect to bus|get D-Bus connection): ")
+"""How systemctl refuses where no systemd runs, whatever it was asked."""
 ABSENT = re.compile(rb"^stat: cannot stat.? ?['`\xe2\x80\x98]*([^'\n]*?)['\xe2\x80\x99]*: (.*)$", re.MULTILINE)
 
 
@@ -108,7 +110,10 @@ def units(members: Mapping[str, tuple[str, ...]]) -> Group:
     names = list(dict.fromkeys(name for found in members.values() for name in found))
 
     def answers(parts: Parts) -> Answers:
-        code, out, _ = parts
+        code, out, err = parts
+        if code != 0 and not out and WITHOUT_SYSTEMD.match(err):
+            yield from ((command, parts) for command in members)
+            return
         blocks = out.strip(b"\n").split(b"\n\n")
         if code != 0 or len(blocks) != len(names):
             return

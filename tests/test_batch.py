@@ -206,3 +206,20 @@ def test_questions_asked_together_have_the_answers_that_each_has_alone(target: L
             ), text
     # What cannot be known exactly together is asked again alone: here, the text of a folder.
     assert [text for text in commands if text not in answers] == [grouping.READ.format(tmp_path / "d")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"System has not been booted with systemd as init system (PID 1). Can't operate.\nFailed to connect to bus: Host is down\n",
+        b"Failed to get D-Bus connection: Operation not permitted\n",  # systemd 219
+    ],
+)
+def test_where_no_systemd_runs_each_unit_is_refused_as_all_are_together(said: bytes) -> None:
+    commands = [f"{grouping.UNIT}sshd.service", f"{grouping.UNIT}a.service b.service"]
+    (group,), rest = grouping.grouped(commands, "token")
+    assert not rest
+    assert list(group.answers((1, b"", said))) == [(command, (1, b"", said)) for command in commands]
+    # Anything else is asked alone: it may be about one of them only.
+    assert not list(group.answers((1, b"", b"Failed to get properties: Unit name x is not valid.\n")))
+    assert not list(group.answers((1, b"Id=x\n", said)))
