@@ -54,7 +54,9 @@ def load(path: Path) -> Run:
     """Read a run.json back. Raises UsageError when it is none, or of a schema this version does not know."""
     try:
         data = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"the run cannot be read: {error.strerror}", at=Location(path)) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"not a run: {error}", at=Location(path)) from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
