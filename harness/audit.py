@@ -11,36 +11,35 @@ Nothing here prints.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness import __version__, controls, evidence, learned, redaction, suites
 from harness.batch import batch
 from harness.capture import Answer, Capture, totals
 from harness.errors import TargetError, UsageError
-from harness.judge import Outcome, Scope, call, results
-from harness.model import Environment, Run, Status
+from harness.judge import Scope
+from harness.model import Environment, Run
+from harness.recall import Memory
 from harness.suite import Parameters, key_values
 from harness.targets.base import CommandTimeout, Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from harness.batch import Batch
     from harness.catalog import Baseline, Catalog
+    from harness.judge import Outcome
     from harness.model import Rule
     from harness.suites import Check
     from harness.targets.base import Target
-    from harness.testinfra_backend import Backend, Replay
+    from harness.testinfra_backend import Backend
 
 SYSTEM = "if [ -e /etc/os-release ]; then cat -- /etc/os-release; else exit 66; fi"
 USER = "id -un; id -u"
-HIDING = re.compile(r"\*|\bfind\b|2>/dev/null|\[ -[a-z] (?!/etc/[^/ ]+ \])")
-"""Questions to which somebody who is not root may get less than the whole answer, and not notice: what lies in a closed folder."""
 CONTAINED = (
     "if command -v systemd-detect-virt >/dev/null; then systemd-detect-virt --container; "
     "elif [ -e /run/.containerenv ]; then echo podman; elif [ -e /.dockerenv ]; then echo docker; else echo none; fi"
@@ -66,6 +65,7 @@ class Plan:
     """Judge only these; none means all."""
 
     _first: dict[Environment, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _memories: dict[tuple[str, Environment, bool, str], Memory] = field(default_factory=dict, init=False, repr=False, compare=False)
     _digests: dict[str, Mapping[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -127,7 +127,7 @@ class Plan:
 
     def foreseen(self, baseline: Baseline, environment: Environment) -> Iterable[str]:
         """Return what the checks would ask a host on which nothing is installed."""
-        replay, _ = judged(self, baseline, environment, {}, self.checks, note=True)
+        replay, _ = self.memory(baseline, environment, {}).judged({}, dict(enumerate(self.checks)), note=True)
         return replay.missing
 
     def digests(self, baseline: Baseline) -> Mapping[str, str]:
@@ -145,6 +145,17 @@ class Plan:
     def scope(self, baseline: Baseline, environment: Environment, container: str = "") -> Scope:
         """Return what is judged on a host; `container` names what contains one that says it is in a container."""
         return Scope(rules=self.judged_rules, excluded=baseline.excluded, environment=environment, contained=bool(container))
+
+    def memory(self, baseline: Baseline, environment: Environment, known: Mapping[str, Answer]) -> Memory:
+        """Return what judges a host that answered this, as it judged those before it."""
+        container, user = container_of(environment, known), user_of(known)
+        key = (baseline.name, environment, bool(container), user)
+        memory = self._memories.get(key)
+        if memory is None:
+            parameters = Parameters(self.content.values(baseline, self.overrides))
+            # Another thread may have been quicker.
+            memory = self._memories.setdefault(key, Memory(self.scope(baseline, environment, container), parameters, user))
+        return memory
 
     def baseline_of(self, where: str, system: Mapping[str, str]) -> Baseline:
         """Return the baseline for a system. Raises UsageError where there is none, or the chosen one is for another system."""
@@ -203,9 +214,9 @@ class Dialogue:
     def _judge(self) -> Iterable[str]:
         """Judge what has all its answers; return the questions of the rest."""
         self._baseline = self._baseline or self.plan.baseline_of(self.target["uri"], self.system)
-        checks = self.plan.checks
-        pending = [index for index in range(len(checks)) if index not in self._outcomes]
-        replay, outcomes = judged(self.plan, self._baseline, self.environment, self.known, [checks[index] for index in pending], note=True)
+        pending = {place: check for place, check in enumerate(self.plan.checks) if place not in self._outcomes}
+        memory = self.plan.memory(self._baseline, self.environment, self.known)
+        replay, outcomes = memory.judged(self.known, pending, note=True)
         self._outcomes |= {index: outcome for index, outcome in zip(pending, outcomes, strict=True) if outcome is not None}
         return replay.missing
 
@@ -266,7 +277,7 @@ class Dialogue:
         if self._baseline is None or len(self._outcomes) < len(self.plan.checks):
             return evaluated(self.capture(), self.plan)
         learned.remember(self.plan.key(self._baseline, self.environment), self.known)
-        return told(self.plan, self._baseline, self.capture(), [self._outcomes[index] for index in sorted(self._outcomes)])
+        return told(self.plan, self._baseline, self.capture(), self.known, [self._outcomes[index] for index in sorted(self._outcomes)])
 
 
 def system_of(known: Mapping[str, Answer]) -> Mapping[str, str]:
@@ -295,48 +306,7 @@ def image_of(known: Mapping[str, Answer]) -> str:
     return said[0] if len(said) == 1 else ""
 
 
-def judged(  # noqa: PLR0913 - the parts of one pass
-    plan: Plan,
-    baseline: Baseline,
-    environment: Environment,
-    known: Mapping[str, Answer],
-    checks: Sequence[Check],
-    *,
-    note: bool,
-) -> tuple[Replay, list[Outcome | None]]:
-    """Call checks on answers. With `note`, the outcome of a check that lacks an answer is None, and the back end knows what is missing."""
-    from testinfra.host import Host
-
-    from harness.testinfra_backend import Replay
-
-    scope, user = plan.scope(baseline, environment, container_of(environment, known)), user_of(known)
-    applies = {rule: scope.not_applicable(scope.rules[rule]) is None for rule in scope.rules}
-    parameters = Parameters(plan.content.values(baseline, plan.overrides))
-    replay = Replay("capture", known, note=note)
-    host = Host(replay)
-    outcomes: list[Outcome | None] = []
-    for check in checks:
-        if not applies.get(check.rule, False):
-            outcomes.append(Outcome(check.rule, Status.NOT_APPLICABLE))
-        elif check.verify_only is not None:
-            outcomes.append(Outcome(check.rule, Status.NOT_APPLICABLE, f"no part of an audit: {check.verify_only}"))
-        else:
-            before, replay.lacked = len(replay.asked), False
-            outcome = call(check.rule, partial(check, host, parameters), check.folder)
-            commands = tuple(dict.fromkeys(replay.asked[before:]))
-            outcomes.append(None if replay.lacked else seen_whole(replace(outcome, commands=commands), user))
-    return replay, outcomes
-
-
-def seen_whole(outcome: Outcome, user: str) -> Outcome:
-    """Take back a pass that rests on what only root sees whole; a finding stays one."""
-    if outcome.status is not Status.PASS or not user or user.endswith(" 0") or not any(map(HIDING.search, outcome.commands)):
-        return outcome
-    reason = f"asked as {user.split(maxsplit=1)[0]}, who may not see all of it; become root, see --sudo"
-    return replace(outcome, status=Status.ERROR, reason=reason)
-
-
-def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Outcome]) -> Run:
+def told(plan: Plan, baseline: Baseline, capture: Capture, known: Mapping[str, Answer], outcomes: Iterable[Outcome]) -> Run:
     """Make the run."""
     run = Run(
         id=evidence.run_id(baseline.name, capture.started),
@@ -348,7 +318,7 @@ def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Ou
         baseline=baseline.name,
         parameters=plan.content.values(baseline, plan.overrides),
         documents=(),
-        results=results(plan.scope(baseline, capture.environment, capture.target.get("container", "")), outcomes),
+        results=plan.memory(baseline, capture.environment, known).results(outcomes),
         digests=plan.digests(baseline),
     )
     return controls.onto(run, plan.content, baseline)
@@ -361,8 +331,8 @@ def evaluated(capture: Capture, plan: Plan) -> Run:
     """
     latest = {answer.command: answer for answer in capture.answers}
     baseline = plan.baseline_of(capture.target["uri"], capture.system)
-    _, outcomes = judged(plan, baseline, capture.environment, latest, plan.checks, note=False)
-    return told(plan, baseline, capture, [outcome for outcome in outcomes if outcome is not None])
+    _, outcomes = plan.memory(baseline, capture.environment, latest).judged(latest, dict(enumerate(plan.checks)), note=False)
+    return told(plan, baseline, capture, latest, [outcome for outcome in outcomes if outcome is not None])
 
 
 def asked(target: Target, plan: Plan) -> Dialogue:

@@ -15,7 +15,7 @@ from harness.model import Environment, Observation, Result, Rule, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["Outcome", "Scope", "call", "results"]
+__all__ = ["Outcome", "Scope", "by_rule", "call", "result", "results"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,16 @@ def classify(error: BaseException, *suites: Path) -> tuple[Status, str]:
 
 def results(scope: Scope, outcomes: Iterable[Outcome]) -> tuple[Result, ...]:
     """Unite the outcomes to one result per rule, in the rules' order; a rule that nothing judged is an error."""
-    by_rule: dict[str, list[Outcome]] = {}
+    united = by_rule(outcomes)
+    return tuple(result(scope, rule, united.get(rule.id, [])) for rule in scope.rules.values())
+
+
+def by_rule(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    """Sort outcomes by the rule that they are of."""
+    found: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        by_rule.setdefault(outcome.rule, []).append(outcome)
-    return tuple(result(scope, rule, by_rule.get(rule.id, [])) for rule in scope.rules.values())
+        found.setdefault(outcome.rule, []).append(outcome)
+    return found
 
 
 def result(scope: Scope, rule: Rule, outcomes: Sequence[Outcome]) -> Result:
