@@ -276,7 +276,8 @@ class Dialogue:
         """Return the verdict, after the last batch."""
         if self._baseline is None or len(self._outcomes) < len(self.plan.checks):
             return evaluated(self.capture(), self.plan)
-        learned.remember(self.plan.key(self._baseline, self.environment), self.known)
+        used = (command for outcome in self._outcomes.values() for command in outcome.commands)
+        learned.remember(self.plan.key(self._baseline, self.environment), used)
         return told(self.plan, self._baseline, self.capture(), self.known, [self._outcomes[index] for index in sorted(self._outcomes)])
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST = 4000
 """Questions in a list. A check that asks something else on each host must not make it grow for ever."""
+IDLE = 20
+"""So many hosts in a row may have no use for a question; then it is no longer asked of all of them."""
 LISTS = 40
 """Lists that are kept; the oldest go."""
 
@@ -33,23 +35,30 @@ def folder() -> Path:
 
 def recall(name: str) -> tuple[str, ...]:
     """Return a list; empty when there is none that can be read."""
+    return tuple(counted(name))
+
+
+def counted(name: str) -> dict[str, int]:
+    """Return a list with the number of hosts in a row that had no use for each question."""
     try:
         found = json.loads((folder() / f"{name}.json").read_text("utf-8"))
     except (OSError, ValueError):
-        return ()
-    return tuple(found) if isinstance(found, list) and all(isinstance(each, str) for each in found) else ()
+        return {}
+    whole = isinstance(found, dict) and all(isinstance(idle, int) for idle in found.values())
+    return found if whole else {}
 
 
-def remember(name: str, commands: Iterable[str]) -> None:
-    """Add what was asked to a list; where nothing can be written, nothing is remembered."""
-    before = recall(name)
-    new = [command for command in commands if command not in set(before)]
-    if not new or len(before) + len(new) > MOST:
+def remember(name: str, used: Iterable[str]) -> None:
+    """Add what the checks asked of one host to a list; what none of the last hosts was asked goes. Where nothing can be written, nothing is."""
+    before, now = counted(name), dict.fromkeys(used, 0)
+    kept = {command: idle for command in before if (idle := 0 if command in now else before[command] + 1) <= IDLE}
+    grown = {**kept, **now} if len(kept | now) <= MOST else kept
+    if grown == before:
         return
     with suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=folder(), delete=False, encoding="utf-8") as file:
-            json.dump([*before, *new], file, ensure_ascii=False)
+            json.dump(grown, file, ensure_ascii=False)
         os.replace(file.name, folder() / f"{name}.json")  # noqa: PTH105 - the temporary name is text
         for old in sorted(folder().glob("*.json"), key=lambda path: path.stat().st_mtime)[:-LISTS]:
             old.unlink(missing_ok=True)

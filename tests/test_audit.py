@@ -170,6 +170,10 @@ def test_what_was_learned_grows_and_never_without_end(tmp_path: Path) -> None:
     assert learned.recall("list") == ("a", "b", "c")
     learned.remember("list", map(str, range(learned.MOST)))
     assert learned.recall("list") == ("a", "b", "c")
+    for _ in range(learned.IDLE):
+        learned.remember("list", ["b"])
+    assert learned.recall("list") == ("b",)
+    learned.remember("list", ["b"])
     (tmp_path / "questions" / "list.json").write_text("{", "utf-8")
     assert learned.recall("list") == ()
 
