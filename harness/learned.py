@@ -49,7 +49,7 @@ def counted(name: str) -> dict[str, int]:
 
 
 def remember(name: str, used: Iterable[str]) -> None:
-    """Add what the checks asked of one host to a list; what none of the last hosts was asked goes. Where nothing can be written, nothing is."""
+    """Add to a list what the checks asked of one host; what they asked of none of the last hosts goes. A cache: it may fail to be written."""
     before, now = counted(name), dict.fromkeys(used, 0)
     kept = {command: idle for command in before if (idle := 0 if command in now else before[command] + 1) <= IDLE}
     grown = {**kept, **now} if len(kept | now) <= MOST else kept
