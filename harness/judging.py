@@ -1,24 +1,35 @@
-"""One pass of the suites over an open target: ask what they want to know in one round trip, judge, keep what was answered."""
+"""One pass of the suites over an open target: ask what they want to know in one round trip, judge, keep what was answered.
+
+The suites that come with harness hold plain functions, which are called here directly: that saves pytest's cost for each of them, and lets
+the checks that log in be tried all over one connection. A user's suites may use all that pytest has, so pytest runs them.
+"""
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from harness import audit, pytest_plugin
-from harness.errors import ContentError
-from harness.judge import results
+from harness import audit, learned, suites
+from harness.errors import ContentError, TargetError
+from harness.judge import call, results
+from harness.login import Login
+from harness.suite import Parameters
+from harness.targets import sshlink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.catalog import Baseline, Catalog
     from harness.evidence import Evidence
+    from harness.judge import Outcome, Scope
     from harness.model import Result, Rule
     from harness.suite import Host
+    from harness.suites import Check
     from harness.targets.base import Target
 
 
@@ -53,15 +64,137 @@ class Task:
 def judged(task: Task, target: Target, host: Host, kept: Evidence, *, capture: str = "capture") -> tuple[Result, ...]:
     """Judge a target through a `host` on it, and keep what it was asked under the name `capture`, also when it is lost on the way.
 
-    A second pass over the same target takes the same `host`, which forgets its answers before. Raises what `pytest_plugin.judge` does.
+    A second pass over the same target takes the same `host`, which forgets its answers before. Raises ContentError when a suite cannot be
+    loaded, TargetError when the target is lost on the way, KeyboardInterrupt on Ctrl-C.
     """
-    plan = task.plan
-    scope = plan.scope(task.baseline, target.environment)
-    host.backend.prepare(audit.FIRST)
-    with suppress(ContentError):  # pytest says it better
-        host.backend.prepare(plan.first(target.environment))
+    scope = task.plan.scope(task.baseline, target.environment)
     try:
-        judging = pytest_plugin.judge(target, host, scope, task.values, plan.folders, known=task.content.rules)
+        checks = asked(task, scope, host)
+        outcomes = [*ours(task, target, host, checks), *users(task, target, host, scope)]
     finally:
         kept.capture(audit.recorded(target, host.backend, task.started), capture)
-    return results(scope, judging.outcomes)
+    return results(scope, outcomes)
+
+
+def asked(task: Task, scope: Scope, host: Host) -> Sequence[Check]:
+    """Ask in one round trip what our checks want to know, as far as it is known; return those that apply, loaded meanwhile."""
+    rules = {rule for rule in scope.rules if scope.not_applicable(scope.rules[rule]) is None}
+
+    def loaded() -> Sequence[Check]:
+        checks = [check for check in suites.load((suites.SUITES,), task.content.rules) if check.rule in rules]
+        if any(check.others for check in checks):
+            sshlink.transport_class()
+        return checks
+
+    questions: Sequence[str] = audit.FIRST
+    with suppress(ContentError):  # of a suite that cannot be loaded, whoever is to run it says more
+        questions = task.plan.first(scope.environment)
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(loaded)
+        host.backend.prepare(questions)
+        return loading.result()
+
+
+def ours(task: Task, target: Target, host: Host, checks: Sequence[Check]) -> list[Outcome]:
+    """Call the checks of our own suites and return what they found, in their order.
+
+    What does more than read comes last, when nothing is looked at any more that it might change.
+    """
+    caller = Caller(host, Parameters(task.values))
+    numbered = list(enumerate(checks))
+    found = {number: caller(check) for number, check in numbered if check.verify_only is None}
+    learned.remember(task.plan.key(task.baseline, target.environment), dict.fromkeys(host.backend.asked))
+    probes = [(number, check) for number, check in numbered if check.verify_only is not None]
+    inside = [(number, check) for number, check in probes if not check.others]
+    outside = [(number, check) for number, check in probes if check.others]
+    with Login(target) as login, Outside(caller.beside(), login, outside) as lane:
+        found |= {number: caller(check) for number, check in inside}
+        found |= lane.outcomes()
+    return [found[number] for number in sorted(found)]
+
+
+class Outside:
+    """Calls the checks that log in, in a thread of its own: they wait for sshd and PAM, and others can be called meanwhile."""
+
+    def __init__(self, caller: Caller, login: Login, checks: Sequence[tuple[int, Check]]) -> None:
+        """Take numbered checks."""
+        self._caller, self._login, self._checks = caller, login, checks
+        self._pool = ThreadPoolExecutor(1)
+        self._first, self._over = threading.Event(), threading.Event()
+
+    def __enter__(self) -> Self:
+        """Begin, and return after the first check: with sshd's answer there is a connection, and a reload of sshd cannot disturb it."""
+        self._done = self._pool.submit(self._call)
+        try:
+            self._first.wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Wait for the check that is being called, and call no other."""
+        self._over.set()
+        self._pool.shutdown()
+
+    def outcomes(self) -> Mapping[int, Outcome]:
+        """Wait for all and return what they found. Raises TargetError when the target was lost."""
+        return self._done.result()
+
+    def _call(self) -> dict[int, Outcome]:
+        found: dict[int, Outcome] = {}
+        try:
+            for number, check in self._checks:
+                if self._over.is_set():
+                    break
+                found[number] = self._caller(check, **dict.fromkeys(check.others, self._login))
+                self._first.set()
+        finally:
+            self._first.set()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Calls checks on one target."""
+
+    host: Host
+    parameters: Parameters
+
+    def beside(self) -> Caller:
+        """Return another for another thread."""
+        from testinfra.host import Host
+
+        from harness.testinfra_backend import Beside
+
+        return Caller(Host(Beside(self.host.backend)), self.parameters)
+
+    def __call__(self, check: Check, **others: object) -> Outcome:
+        """Call one check and return what it found, with the commands that it asked.
+
+        A lost target ends the pass by its TargetError, since every further answer would be a time-out.
+        """
+        asked, lost = self.host.backend.asked, []
+
+        def calling() -> None:
+            try:
+                check(self.host, self.parameters, **others)
+            except TargetError as error:
+                lost.append(error)
+                raise
+
+        before = len(asked)
+        outcome = call(check.rule, calling, check.folder)
+        if lost:
+            raise lost[0]
+        return replace(outcome, commands=tuple(dict.fromkeys(asked[before:])))
+
+
+def users(task: Task, target: Target, host: Host, scope: Scope) -> list[Outcome]:
+    """Let pytest run the suites of the user, if there are any."""
+    if not task.content.suites:
+        return []
+    from harness import pytest_plugin
+
+    judging = pytest_plugin.judge(target, host, scope, task.values, task.content.suites, known=task.content.rules)
+    return judging.outcomes

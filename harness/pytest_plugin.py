@@ -1,6 +1,6 @@
 """The pytest side of a suite: the `rule` marker is law, `host` and `parameters` are given, and outcomes are collected.
 
-Two ways lead here. `harness verify` calls `judge`, which runs pytest in this process on one open target. By hand,
+Two ways lead here. For a user's suites `harness verify` calls `judge`, which runs pytest in this process on one open target. By hand,
 `pytest verify --hosts=podman://NAME` uses testinfra's own `host` fixture; verify/conftest.py loads this module.
 """
 
@@ -177,8 +177,9 @@ def judge(  # noqa: PLR0913 - the parts of one pass
         *map(str, suites),
         "--disable-plugin-autoload",
         "--import-mode=importlib",
-        f"--rootdir={suites[0]}",
-        f"--confcutdir={suites[0]}",
+        f"--rootdir={SUITES}",
+        f"--confcutdir={SUITES}",
+        *("-p", __name__),
         *("-c", os.devnull),
         *(part for name in ("cacheprovider", "terminal", "junitxml", "pastebin", "doctest", "unittest") for part in ("-p", f"no:{name}")),
     ]

@@ -40,11 +40,13 @@ class Check:
     verify_only: str | None
     """Why it is no part of an audit; None when it is."""
     folder: Path
+    others: tuple[str, ...] = ()
+    """Which fixtures it takes beyond GIVEN; whoever calls it brings them."""
 
-    def __call__(self, host: object, parameters: object) -> object:
+    def __call__(self, host: object, parameters: object, **others: object) -> object:
         """Judge."""
         fixtures = {"host": host, "parameters": parameters}
-        return self.function(**{name: fixtures[name] for name in self.given}, **self.arguments)
+        return self.function(**{name: fixtures[name] for name in self.given}, **others, **self.arguments)
 
 
 def load(folders: Sequence[Path], known: Collection[str]) -> tuple[Check, ...]:
@@ -118,12 +120,13 @@ def of_function(function: Callable[..., object], around: Sequence[Any], path: Pa
             raise ContentError(f"{name}: a test judges exactly one rule, this one {len(rules)}; mark it with @rule('…')", at=at)
         reason = next((str(mark.args[0]) for mark in worn if mark.name == "verify_only"), None)
         wanted = [wish for wish in inspect.signature(function).parameters if wish not in arguments]
-        if reason is None and (others := [wish for wish in wanted if wish not in GIVEN]):
+        others = tuple(wish for wish in wanted if wish not in GIVEN)
+        if reason is None and others:
             raise ContentError(
                 f"{name} wants `{others[0]}`, which an audit does not have", hint="say why it is no part of one: @verify_only('…')", at=at
             )
         given = tuple(wish for wish in wanted if wish in GIVEN)
-        yield Check(str(rules[0]), name, function, arguments, given, reason, path.parent)
+        yield Check(str(rules[0]), name, function, arguments, given, reason, path.parent, others)
 
 
 def rows(mark: Any, name: str, at: Location) -> list[tuple[dict[str, object], list[Any]]]:  # noqa: ANN401 - pytest's mark is private to it

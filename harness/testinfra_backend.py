@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ class Backend(Answering):
         self.round_trips = 0
         self._records: list[Answer] = []
         self._moment = 0
+        self._lock = threading.Lock()
 
     def prepare(self, commands: Sequence[str]) -> None:
         """Ask many questions at once, so that the checks find their answers; what took too long is asked again when a check wants it."""
@@ -82,7 +84,11 @@ class Backend(Answering):
             self._keep(answers[text] for text in new if text in answers and not answers[text].timed_out)
 
     def find(self, text: str) -> Answer:
-        """Ask the target."""
+        """Ask the target, unless somebody else has just done so."""
+        with self._lock:
+            return self.known.get(text) or self._ask(text)
+
+    def _ask(self, text: str) -> Answer:
         asked = batch([text], limit=SECONDS)
         self.round_trips += 1
         completed = self.target.run(asked.text, timeout=asked.seconds)
@@ -105,6 +111,20 @@ class Backend(Answering):
     def records(self) -> tuple[Answer, ...]:
         """Return every question that the target was asked, in order, for the evidence."""
         return tuple(self._records)
+
+
+class Beside(Answering):
+    """A second asker of the same target, for a thread of its own: what one knows the other knows, but each notes what itself asked."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Ask through an open target's back end."""
+        super().__init__(backend.target.name)
+        self.known = backend.known
+        self._backend = backend
+
+    def find(self, text: str) -> Answer:
+        """Ask the target."""
+        return self._backend.find(text)
 
 
 class Replay(Answering):
