@@ -88,15 +88,22 @@ class Machine:
 def hardened(baseline: str, base: str, known: Sequence[Check], say: Callable[[str], None]) -> Generator[Machine]:
     """Start a container, harden it with the product's documents, and remove it afterwards."""
     content = catalog.load()
+    chosen = content.baseline(baseline)
+    with container(baseline, base, content, say) as target:
+        scope = Scope(rules=content.rules, excluded=chosen.excluded, environment=target.environment)
+        yield Machine(target, Judge(target, scope, content.values(chosen, {}), known)).keep(packages(chosen.parameters["packages_removed"]))
+
+
+@contextmanager
+def container(baseline: str, base: str, content: Catalog, say: Callable[[str], None]) -> Generator[ContainerTarget]:
+    """Start a container of a baseline and harden it."""
     settings = configuration(None, variables={}, var_files=(), environ={}, cwd=Path("/"))
     source = settings.source(baseline)
-    chosen = content.baseline(source.baseline)
     found = engine.find(source.engine, say=say)
     image = images.ensure(base, source, found, say)
     with ContainerTarget.start(found, image.reference, name=f"isms-mutate-{secrets.token_hex(4)}", say=say) as target:
-        harden(target, content, chosen, say)
-        scope = Scope(rules=content.rules, excluded=chosen.excluded, environment=target.environment)
-        yield Machine(target, Judge(target, scope, content.values(chosen, {}), known)).keep(packages(chosen.parameters["packages_removed"]))
+        harden(target, content, content.baseline(source.baseline), say)
+        yield target
 
 
 def harden(target: Target, content: Catalog, baseline: Baseline, say: Callable[[str], None]) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 KEYS = {"rule", "rules", "name", "baselines", "needs", "apply", "restore", "also", "alone", "status"}
 BASELINES = ("al2", "al2023")
+NEEDS = {"vm", "restart"}
+"""A virtual machine; and one that is restarted before the rule is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Mutation:
     baselines: tuple[str, ...] = BASELINES
     needs_vm: bool = False
     """It cannot be judged in a container; a machine with a kernel of its own uses it."""
+    restarted: bool = False
+    """It takes effect at the next start only, and the machine that it was made on is thrown away."""
     also: Mapping[str, str] = field(default_factory=dict)
     """Other rules that tell the truth when they report it too, each with the reason."""
     alone: bool = False
@@ -80,7 +84,8 @@ def made(entry: Mapping[str, Any], rule: object, it: object, path: Path, number:
         restore=str(entry.get("restore", "")),
         it=str(it),
         baselines=tuple(entry.get("baselines", BASELINES)),
-        needs_vm=entry.get("needs") == "vm",
+        needs_vm=entry.get("needs") in NEEDS,
+        restarted=entry.get("needs") == "restart",
         also={str(name): str(reason) for name, reason in entry.get("also", {}).items()},
         alone=bool(entry.get("alone", False)),
         status=str(entry.get("status", "fail")),
@@ -92,6 +97,8 @@ def made(entry: Mapping[str, Any], rule: object, it: object, path: Path, number:
         wrong = f"is about {mutation.rule}, which is not of {path.stem}"
     elif not set(mutation.baselines) <= set(BASELINES) or mutation.status not in {"fail", "error"}:
         wrong = "names an unknown baseline or status"
+    elif entry.get("needs", "vm") not in NEEDS:
+        wrong = "needs what nobody has"
     elif not all(len(reason) > 15 for reason in mutation.also.values()):
         wrong = "has another rule without a reason"
     if wrong:

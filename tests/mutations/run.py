@@ -22,6 +22,7 @@ from harness import catalog, suites
 from harness.errors import HarnessError
 from harness.judge import Scope
 from harness.model import Environment, Status
+from tests.mutations import virtual
 from tests.mutations.machine import Machine, NotAppliedError, hardened
 from tests.mutations.reading import BASELINES, Mutation, load
 
@@ -60,6 +61,8 @@ class Tally:
     seconds: float = 0.0
     quick: bool = False
     """Nobody asked the other rules."""
+    untried: dict[str, str] = field(default_factory=dict)
+    """What can be broken in EC2 only, since it does not hold elsewhere, with what the rule says of it here."""
 
     @property
     def covered(self) -> set[str]:
@@ -209,6 +212,28 @@ class Trial:
             self.say(f"not put back: {self.tally.unclean[-1]}")
             self._machine = None
 
+    def restarted(self, group: Sequence[Mutation], restart: Callable[[Machine], None]) -> None:
+        """Try what shows after a restart only: all of it at once, since the machine is of no use afterwards."""
+        machine = self.machine()
+        problems: dict[str, str] = {}
+        for mutation in group:
+            try:
+                machine.apply(mutation)
+            except NotAppliedError as error:
+                problems[mutation.title] = str(error)
+        restart(machine)
+        spoken = {name for each in group for name in (each.rule, *each.also)}
+        found = machine.judge.judge({each.rule for each in group} if self._quick else ())
+        for mutation in group:
+            result = found[mutation.rule]
+            problem = problems.get(mutation.title) or f"{result.status}: {result.observed or result.reason}"
+            seen = mutation.title not in problems and result.status == mutation.status
+            self.tally.findings.append(Finding(mutation, seen, "" if seen else problem))
+        others = [each for each in found.values() if each.status is not Status.PASS and each.rule not in spoken]
+        if others:
+            self.tally.unclean.append(f"after the restart others report: {said(others)}")
+        self._machine = None
+
     def end(self) -> None:
         """Judge the machine once more: after all of it, everything must pass."""
         if self._machine is not None and (left := self._machine.judge.reported()):
@@ -243,14 +268,25 @@ def trial(
 
         def start() -> Machine:
             stack.close()
-            return stack.enter_context(hardened(baseline, options.base, known, say))
+            if not options.vm:
+                return stack.enter_context(hardened(baseline, options.base, known, say))
+            made = stack.enter_context(virtual.virtual(baseline, options.base, known, say))
+            tally.untried = {
+                rule: f"{each.status}: {each.observed or each.reason}"[:200] for rule, each in made.untried.items() if rule in wanted
+            }
+            return made.machine
 
         attempt = Trial(tally, start, say, quick=options.quick)
-        groups = rounds(mutations, options.seed, alone=options.alone)
+        attempt.machine()
+        possible = [each for each in mutations if each.rule not in tally.untried]
+        tally.wanted -= tally.untried.keys()
+        groups = rounds([each for each in possible if not each.restarted], options.seed, alone=options.alone)
         for number, group in enumerate(groups, 1):
             attempt.round(group)
             say(f"round {number} of {len(groups)}, {len(group)} mutations, {time.monotonic() - began:.0f} s")
         attempt.end()
+        if later := [each for each in possible if each.restarted]:
+            attempt.restarted(later, lambda machine: virtual.restart(machine, say))
     tally.seconds = time.monotonic() - began
     return tally
 
@@ -263,6 +299,9 @@ def told(tally: Tally) -> str:
     lines += [f"  OTHERS  {finding.mutation.title}: {'; '.join(finding.others)}" for finding in tally.false]
     lines += [f"  LEFT    {text}" for text in tally.unclean]
     lines += [f"  NONE    {rule} has no mutation" for rule in sorted(tally.wanted - tally.covered)]
+    lines += [
+        f"  EC2     {rule} holds in EC2 only, and is not broken here: {said_here}" for rule, said_here in sorted(tally.untried.items())
+    ]
     share = 100 * covered // wanted if wanted else 100
     bite = 100 * len(tally.detected) // covered if covered else 100
     seen = f"{len(tally.findings)} mutations, {bite} % of these rules detect all of theirs"
@@ -280,6 +319,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--base", default="standin", choices=("auto", "registry", "standin"), help="base image, as for harness verify")
     parser.add_argument("--alone", action="store_true", help="a round for every mutation: slow, and beyond doubt")
     parser.add_argument("--quick", action="store_true", help="judge only the rules that are broken: no proof, but soon done")
+    parser.add_argument("--vm", action="store_true", help="what a container cannot show: on a virtual machine, which is restarted once")
     parser.add_argument("--seed", type=int, default=1, help="which mutations share a round")
     return parser.parse_args(arguments)
 
@@ -299,16 +339,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for baseline in baselines:
         chosen = {
             rule
-            for rule in judgeable(baseline)
+            for rule in (virtual.judgeable(baseline, every) if options.vm else judgeable(baseline))
             if (not options.rule or rule in options.rule) and (not options.subject or rule.partition("-")[0] in options.subject)
         }
-        mutations = [each for each in every if not each.needs_vm and baseline in each.baselines and each.rule in chosen]
+        mutations = [each for each in every if each.needs_vm == options.vm and baseline in each.baselines and each.rule in chosen]
         work.append((baseline, mutations, chosen, options, known))
     if not any(mutations for _, mutations, *_ in work):
-        sys.stderr.write("error: there is no mutation of these rules for a container\n")
+        sys.stderr.write(f"error: there is no mutation of these rules for a {'virtual machine' if options.vm else 'container'}\n")
         return 2
     try:
-        with ThreadPoolExecutor(len(work)) as pool:
+        with ThreadPoolExecutor(1 if options.vm else len(work)) as pool:  # one virtual machine at a time
             tallies = list(pool.map(lambda each: trial(*each), work))
     except HarnessError as error:
         sys.stderr.write(f"error: {error}\n")

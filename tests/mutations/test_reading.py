@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NEEDS = ("", ", needs: vm", ", needs: restart")
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "ssh.yaml"
     path.write_text(text, "utf-8")
@@ -28,6 +31,11 @@ def test_a_family_shares_one_text(tmp_path: Path) -> None:
     assert first.baselines == BASELINES
 
 
+def test_what_shows_after_a_restart_only_needs_a_machine_too(tmp_path: Path) -> None:
+    here, now, later = (read(written(tmp_path, f"- {{rule: ssh-a, name: x, apply: 'true'{need}}}"))[0] for need in NEEDS)
+    assert [(each.needs_vm, each.restarted) for each in (here, now, later)] == [(False, False), (True, False), (True, True)]
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
@@ -37,6 +45,7 @@ def test_a_family_shares_one_text(tmp_path: Path) -> None:
         ("- {rule: sudo-a, name: x, apply: 'true'}", "not of ssh"),
         ("- {rule: ssh-a, name: x, apply: 'true', baselines: [al2024]}", "unknown baseline"),
         ("- {rule: ssh-a, name: x, apply: 'true', status: pass}", "unknown baseline or status"),
+        ("- {rule: ssh-a, name: x, apply: 'true', needs: luck}", "needs what nobody has"),
         ("- {rule: ssh-a, name: x, apply: 'true', also: {ssh-b: why}}", "without a reason"),
         ("- {rule: ssh-a, name: x, apply: 'true'}\n- {rule: ssh-a, name: x, apply: 'true'}", "comes twice"),
     ],
