@@ -12,6 +12,7 @@ from harness.model import Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from harness.console import Progress
     from harness.evidence import Evidence
@@ -58,6 +59,22 @@ def booting(container: ContainerTarget, say: Progress, *, keep: bool) -> Iterato
     guest = store.of_container(container.engine, container.name, say, keep=keep)
     say(f"virtual machine {guest.name}: a disk made in {time.monotonic() - began:.1f} s, booting with {guest.record.facts['accelerator']}")
     with VmTarget.boot(guest, keep=keep, say=say) as target:
+        yield target
+
+
+@contextmanager
+def imported(image: Path, say: Progress, *, keep: bool) -> Iterator[VmTarget]:
+    """Start a disk image by its own boot loader, on a layer that takes all changes, and give it when it is up.
+
+    Raises UsageError for what is no such image, TargetError when it does not start. Removed at the end unless it is to be kept.
+    """
+    from harness.targets.vm import VmTarget
+    from harness.vms import store
+
+    guest = store.of_image(image, say, keep=keep)
+    say(f"virtual machine {guest.name}: {guest.record.facts['boots']}, booting with {guest.record.facts['accelerator']}")
+    with VmTarget.boot(guest, keep=keep, say=say) as target:
+        target.come_up()
         yield target
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,14 +49,6 @@ app = typer.Typer(
 )
 
 
-class Base(StrEnum):
-    """Where a fresh container comes from."""
-
-    AUTO = "auto"
-    REGISTRY = "registry"
-    STANDIN = "standin"
-
-
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the hardening prints.")]
 
 
@@ -67,7 +58,10 @@ def verify(
     target: Annotated[
         str | None, typer.Option("--target", metavar="NAME|URI", help="A source of the configuration, or podman://NAME.")
     ] = None,
-    base: Annotated[Base, typer.Option("--base", help="Where a fresh container comes from.")] = Base.AUTO,
+    base: Annotated[
+        str,
+        typer.Option("--base", metavar="auto|registry|standin|FILE", help="Where a fresh container comes from; a disk image with --vm."),
+    ] = "auto",
     as_is: Annotated[bool, typer.Option("--as-is", help="Judge the base as it comes, without hardening.")] = False,
     vm: Annotated[bool, typer.Option("--vm", help="Boot the result in a virtual machine as well; judge, restart, judge again.")] = False,
     post_cleanup: Annotated[bool, typer.Option("--post-cleanup", help="Clean up as Image Builder does, start anew, judge again.")] = False,
@@ -93,7 +87,7 @@ def verify(
     say = console.Progress(quiet=quiet, verbose=verbose)
     options = Options(
         target=target,
-        base=base.value,
+        base=base,
         as_is=as_is,
         keep=keep,
         vm=vm,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DETECT = '. /etc/os-release && printf "%s %s" "$ID" "$VERSION_ID"'
 QUESTION_SECONDS = 60.0
+BASES = ("auto", "registry", "standin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Options:
     target: str | None = None
     """Name of a source in the configuration, or the URI of a target that exists already."""
     base: str = "auto"
+    """`auto`, `registry`, `standin`, or the path of a disk image."""
     as_is: bool = False
     """Judge the base as it comes, without hardening."""
     keep: bool = False
@@ -54,6 +56,11 @@ class Options:
     """None: waivers.yaml beside the configuration, if there is one."""
     signer: Signer | None = None
     """Who signs the evidence; None leaves it unsigned."""
+
+    @property
+    def disk(self) -> Path | None:
+        """The disk image that is to be booted; None for a container."""
+        return None if self.base in BASES else Path(self.base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +84,17 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
     accepted = waivers.of(options.waivers, Path.cwd() if settings.bundled else settings.path.parent, content.rules)
     if not options.as_is:
         readable(settings)
+    if options.disk is not None:
+        check_disk(options, options.disk)
     if options.post_cleanup and (options.vm or "://" in (options.target or "")):
         raise UsageError("--post-cleanup takes host keys and machine-id away: it is for a fresh container, and not for --vm")
     started = datetime.now(UTC)
-    if options.vm:
+    if options.vm and options.disk is None:
         from harness import booted
 
         booted.require()
     with opened(settings, options, content, say) as place:
-        if options.vm:
+        if options.vm and options.disk is None:
             container_of(place.target)
         build = chosen_build(settings, place.source)
         rendered = () if options.as_is else documents(content, place.baseline, build)
@@ -107,6 +116,16 @@ def verify(settings: Settings, options: Options, say: Progress) -> tuple[Run, Ev
         if options.signer is not None:
             say(f"evidence is signed by the key {attestation.attest(kept.folder, run, options.signer)[:16]}")
     return run, kept
+
+
+def check_disk(options: Options, disk: Path) -> None:
+    """Refuse what does not go together with a disk image. Raises UsageError."""
+    if not disk.is_file():
+        raise UsageError(f"--base {disk}: neither {', '.join(BASES)} nor a disk image that is there")
+    if "://" in (options.target or ""):
+        raise UsageError(f"--base {disk} is booted anew, and {options.target} exists already", hint="name a source, such as --target al2")
+    if not options.vm:
+        raise UsageError(f"--base {disk} is a disk image, which only a virtual machine starts", hint="add --vm")
 
 
 def readable(settings: Settings) -> None:
@@ -158,6 +177,8 @@ def results_of(task: Task, place: Opened, options: Options, kept: Evidence, say:
     """Judge the target and, where it is asked for, the virtual machine that it becomes; return the results and the machine's facts."""
     from harness.testinfra_backend import host_for
 
+    if options.disk is not None:
+        return results_of_disk(task, place, options, kept, say)
     host = host_for(place.target)
 
     def here() -> tuple[Result, ...]:
@@ -185,6 +206,23 @@ def results_of(task: Task, place: Opened, options: Options, kept: Evidence, say:
         return booted.united(stages), {"environments": "container, vm", "vm_uri": target.uri, **facts}
 
 
+def results_of_disk(
+    task: Task, place: Opened, options: Options, kept: Evidence, say: Progress
+) -> tuple[tuple[Result, ...], dict[str, str]]:
+    """Judge a disk image as an instance of it would be: started anew after the hardening, and restarted once more."""
+    from harness import booted
+    from harness.targets.vm import VmTarget
+
+    assert isinstance(place.target, VmTarget)  # noqa: S101 - `opened` made it of the disk
+    if not options.as_is:
+        say("restarting what was hardened")
+        place.target.restart()
+    stages = booted.stages(task, place.target, kept, say)
+    if options.keep:
+        place.target.guest.snapshot()
+    return booted.united(stages), {"environments": "vm"}
+
+
 def container_of(target: Target) -> ContainerTarget:
     """Return a target that can become a virtual machine. Raises UsageError for any other."""
     from harness.targets.container import ContainerTarget
@@ -206,6 +244,10 @@ def opened(settings: Settings, options: Options, content: Catalog, say: Progress
         return
     source = settings.source(options.target)
     baseline = content.baseline(source.baseline)
+    if options.disk is not None:
+        with of_disk(options.disk, source, baseline, content, options, say) as place:
+            yield place
+        return
     found = engine.find(source.engine, say=say)
     say(f"engine {found.name} {found.version}")
     base = images.ensure(options.base, source, found, say)
@@ -215,6 +257,26 @@ def opened(settings: Settings, options: Options, content: Catalog, say: Progress
         found = replace(found, network="")
     with ContainerTarget.start(found, base.reference, keep=options.keep, say=say) as target:
         yield Opened(target, source, base, baseline)
+
+
+@contextmanager
+def of_disk(  # noqa: PLR0913 - the parts of one place
+    disk: Path, source: Source, baseline: Baseline, content: Catalog, options: Options, say: Progress
+) -> Iterator[Opened]:
+    """Boot a disk image. Raises UsageError when it runs another system than the source's baseline is for."""
+    from harness import booted
+    from harness.images.base import BaseImage
+    from harness.vms import image
+
+    digest = image.digest(image.examined(disk).path)
+    with booted.imported(disk, say, keep=options.keep) as target:
+        found = detected(target, content)
+        if found.name != baseline.name:
+            raise UsageError(
+                f"{disk} runs {found.name}, and the source {source.name} is for {baseline.name}", hint=f"--target {found.name}"
+            )
+        why = "it was named, and booted by its own boot loader"
+        yield Opened(target, source, BaseImage("disk", str(disk), digest, baseline.name, f"disk image {disk.name}", why), baseline)
 
 
 def detected(target: Target, content: Catalog) -> Baseline:

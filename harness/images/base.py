@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-Kind: TypeAlias = Literal["registry", "standin"]
+Kind: TypeAlias = Literal["registry", "standin", "disk"]
 Choice: TypeAlias = Literal["auto", "registry", "standin"]
 
 
@@ -15,9 +15,9 @@ class BaseImage:
 
     kind: Kind
     reference: str
-    """What the engine starts: the image itself, or the prepared layer on top of it."""
+    """What the engine starts: the image itself, or the prepared layer on top of it. Of a disk image: its path."""
     digest: str
-    """`sha256:…` of the image that was pulled or built, before any preparation."""
+    """`sha256:…` of the image that was pulled or built, before any preparation. Of a disk image: of the file."""
     baseline: str
     label: str
     """For people: the registry's name of it, or the stand-in's, which never says Amazon Linux."""
