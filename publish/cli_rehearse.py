@@ -41,6 +41,9 @@ def rehearse(
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="Of the endpoint on 127.0.0.1; default: a free one.")
     ] = 0,
+    vm: Annotated[
+        bool, typer.Option("--vm", help="Build and test in virtual machines: restarts are real, the test is on another boot.")
+    ] = False,
     serve: Annotated[
         bool, typer.Option("--serve", help="Leave the endpoint open afterwards, for `aws --endpoint-url`, until Ctrl-C.")
     ] = False,
@@ -71,7 +74,7 @@ def rehearse(
             threading.Event().wait()
 
     why = session.reason(despite_gate) if despite_gate is not None else ""
-    options = rehearsing.Options(target, evidence, base.value, why, port)
+    options = rehearsing.Options(target, evidence, base.value, why, port, vm)
     try:
         outcome = rehearsing.rehearse(settings_from(config, var, var_file), options, Progress(quiet=quiet, verbose=verbose), told)
     except rehearsing.ClosedError as closed:

@@ -49,6 +49,8 @@ class Options:
     """Why it goes on though the gate is closed; without evidence nothing is verified then."""
     port: int = 0
     """Of the endpoint on loopback; 0: any that is free."""
+    vm: bool = False
+    """Whether build and test instance are virtual machines; containers otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,12 @@ def rehearse(
 
     `ready` is called when all has come to its end and the endpoint is still open. Raises ClosedError, and the errors of harness.errors.
     """
-    from harness import engine, images, leftovers
+    from harness import booted, engine, images, leftovers
     from publish.emulator.containers import Containers, sweep
+    from publish.emulator.machines import Machines
 
+    if options.vm:
+        booted.require()
     with tempfile.TemporaryDirectory(prefix="harness-rehearsal-") as name:
         scratch, began = Path(name), time.monotonic()
         check_port(options.port)
@@ -94,7 +99,7 @@ def rehearse(
             return outcome
         began = time.monotonic()
         found = engine.find(ground.source.engine, say=say)
-        builder = Containers(found, "", scratch / "logs", say)
+        builder = Machines(found, "", scratch / "logs", say) if options.vm else Containers(found, "", scratch / "logs", say)
         # In the main thread, so that SIGTERM and SIGHUP become an exception that closes everything on its way out.
         leftovers.watch(found, builder.run)
         try:
@@ -103,6 +108,8 @@ def rehearse(
             ground.outcome.base = base.label
             if base.kind == "registry":
                 builder.engine = replace(found, network="")
+                if isinstance(builder, Machines):
+                    builder.network = True
             builder.parent = base.reference
             with alone(), opened(builder, options.port) as endpoint:
                 carry_out(settings, ground, endpoint, say)
@@ -155,7 +162,9 @@ def verified(settings: Settings, source: Source, base: str, scratch: Path, say: 
     secret = scratch / "ephemeral.pem"
     public, _ = attestation.keygen(secret, None)
     signer = attestation.load_signer(str(secret), lambda: None)
-    run, _ = verify(settings, Verification(target=source.name, base=base, evidence=scratch / "evidence", signer=signer), say)
+    wanted = settings.gate.environments if settings.gate else ()
+    chosen = Verification(target=source.name, base=base, vm="vm" in wanted, evidence=scratch / "evidence", signer=signer)
+    run, _ = verify(settings, chosen, say)
     say(f"verified: {', '.join(f'{count} {status}' for status, count in run.counts().items() if count)}")
     return scratch / "evidence", public
 

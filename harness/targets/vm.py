@@ -152,12 +152,16 @@ class VmTarget:
         self._ssh.close()
         leftovers.unwatch(self.guest.name)
 
-    def remove(self) -> None:
-        """End the guest and delete all that belongs to it."""
+    def let_go(self) -> None:
+        """Close what leads to the guest and leave the guest to the caller; at the end of this process it is removed all the same."""
         self._closed = True
         with suppress(TargetError):
             self._shell.close()
         self._ssh.close()
+
+    def remove(self) -> None:
+        """End the guest and delete all that belongs to it."""
+        self.let_go()
         if self.guest.remove():
             leftovers.unwatch(self.guest.name)
         else:

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import leftovers
@@ -147,6 +147,28 @@ def of_image(image: Path, say: Callable[[str], None], *, name: str | None = None
         leftovers.unwatch(guest.name)
         raise
     return guest
+
+
+def like(guest: Guest, say: Callable[[str], None]) -> Guest:
+    """Make a guest that starts from the disk of another one, which is off and stays as it is as long as this one is there."""
+    sweep(say)
+    place = made(f"harness-{secrets.token_hex(4)}")
+    made_of = f"the disk of {guest.name}, as it was shut down"
+    record = replace(guest.record, name=place.name, labels=leftovers.labels(place.name), facts={**guest.record.facts, "disk": made_of})
+    new = Guest(place, replace(record, pid=0, started="", snapshot=""))
+    leftovers.watch_removal(new.name, new.remove)
+    try:
+        new.save()
+        disk.room(place)
+        disk.overlay(guest.folder / guest.record.machine.disk, place / new.record.machine.disk, kind="qcow2")
+        for name in ("key", "initrd", "seed.iso", VARIABLES):
+            if (guest.folder / name).exists():
+                shutil.copy2(guest.folder / name, place / name)
+    except BaseException:
+        new.remove()
+        leftovers.unwatch(new.name)
+        raise
+    return new
 
 
 def with_key(place: Path) -> Key:

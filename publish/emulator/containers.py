@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.engine import Engine
+    from harness.targets.base import Target
     from harness.toe import DocumentOutcome
     from publish.emulator.builder import Instance, Order, OrderedComponent, Progress
 
@@ -37,10 +38,10 @@ done
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerInstance:
-    """A container on which the components of one order run."""
+class OrderedInstance:
+    """A target on which the components of one order run."""
 
-    target: ContainerTarget
+    target: Target
     order: Order
     logs: Path
 
@@ -93,7 +94,7 @@ class Containers:
                 if order.arn in self.cancelled:
                     raise CancelledError
                 target.run(UDEV, timeout=UDEV_SECONDS)
-                yield ContainerInstance(target, order, self.logs)
+                yield OrderedInstance(target, order, self.logs)
         except HarnessError:
             if order.arn in self.cancelled:
                 raise CancelledError from None
