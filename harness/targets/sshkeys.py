@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import copy
 import os
 import socket
 import threading
+import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import TargetError
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 AGENT_SECONDS = 60.0
 """An agent may ask its user to confirm, or to touch a token."""
 
+CERTIFIED = "-cert-v01@openssh.com"
+"""How the kind of a certificate ends."""
+
 LOADING = threading.Lock()
 LOADED: dict[tuple[object, ...], paramiko.PKey] = {}
 """Keys by file and time: deriving the key of an encrypted file costs a tenth of a second, which a fleet pays once."""
@@ -33,6 +39,8 @@ class Identity(NamedTuple):
     key: paramiko.PKey
     label: str
     """For people: where it comes from."""
+    certificate: Path | None = None
+    """The certificate that it is shown with."""
 
 
 class Agent:
@@ -55,6 +63,10 @@ class Agent:
             self._link.connect(place)
             speaker._connect(self._link)  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to another socket than SSH_AUTH_SOCK
             self.keys = speaker.get_keys()
+        for key in self.keys:
+            if key.name.endswith(CERTIFIED):
+                # Without this, paramiko shows the plain key under the name of the certificate where it understands its kind (RSA).
+                key.public_blob = paramiko.pkey.PublicBlob(key.name, key.blob)  # type: ignore[assignment]  # types-paramiko knows None only
 
     def close(self) -> None:
         """Let the agent go."""
@@ -82,24 +94,35 @@ class Identities:
     def _ordered(self, agent: Agent) -> Iterator[Identity]:
         config = self._config
         files = tuple(dict.fromkeys(self._extra + (config.identities if config.named else ())))
-        held = {key.asbytes(): key for key in agent.keys}
+        held = {key.blob: key for key in agent.keys}
         for path in files:
             public = public_half(path)
             if public in held:
-                yield Identity(held.pop(public), f"{path} from the agent")
-            elif (identity := self._loaded(path, missing_is_a_fault=True)) is not None:
-                yield identity
+                plain = held.pop(public)
+                inside = [key for key in held.values() if key.name.endswith(CERTIFIED) and certifies(key.blob, plain)]
+                for key in inside:
+                    yield Identity(held.pop(key.blob), f"{path} from the agent with its certificate")
+                yield from self._with_certificates(plain, path, f"{path} from the agent")
+            else:
+                yield from self._loaded(path, missing_is_a_fault=True)
         if not config.identities_only and not self._extra:
             for key in held.values():
-                yield Identity(key, f"{key.comment or key.get_name()} from the agent")
+                how = " with its certificate" if key.name.endswith(CERTIFIED) else ""
+                yield Identity(key, f"{key.comment or key.get_name()} from the agent{how}")
         if not config.named and not self._extra:
             for path in config.identities:
-                if public_half(path) not in {key.asbytes() for key in agent.keys}:
-                    identity = self._loaded(path, missing_is_a_fault=False)
-                    if identity is not None:
-                        yield identity
+                if public_half(path) not in {key.blob for key in agent.keys}:
+                    yield from self._loaded(path, missing_is_a_fault=False)
 
-    def _loaded(self, path: Path, *, missing_is_a_fault: bool) -> Identity | None:
+    def _with_certificates(self, key: paramiko.PKey, path: Path, label: str) -> Iterator[Identity]:
+        """Give a key with each certificate that is its own, then by itself: a host may know the key and not the authority."""
+        beside = path.with_name(f"{path.name.removesuffix('.pub')}-cert.pub")
+        for certificate in dict.fromkeys((*self._config.certificates, beside)):
+            if vouches(certificate, key):
+                yield Identity(showing(key, certificate), f"{label} with {certificate.name}", certificate)
+        yield Identity(key, label)
+
+    def _loaded(self, path: Path, *, missing_is_a_fault: bool) -> Iterator[Identity]:
         """Load a private key; what cannot be used is noted down."""
         import paramiko
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -107,18 +130,18 @@ class Identities:
         if not path.exists():
             if missing_is_a_fault:
                 self.passed.append(f"{path}: no such file")
-            return None
+            return
         try:
             key = self._opened(path)
         except (OSError, ValueError, TypeError, paramiko.SSHException, paramiko.pkey.UnknownKeyType, UnsupportedAlgorithm) as error:
             self.passed.append(f"{path}: {reason(error)}")
-            return None
-        return Identity(key, str(path))
+            return
+        yield from self._with_certificates(key, path, str(path))
 
     def _opened(self, path: Path) -> paramiko.PKey:
         """Read a key file, once for all hosts, with its passphrase when it needs one and somebody can be asked."""
         with LOADING:
-            mark = (path, path.stat().st_mtime_ns, *self._config.certificates)
+            mark = (path, path.stat().st_mtime_ns)
             if mark not in LOADED:
                 LOADED[mark] = self._read(path)
             return LOADED[mark]
@@ -132,19 +155,56 @@ class Identities:
             if self._passphrase is None:
                 raise ValueError("it is encrypted, and nobody can be asked here; put it into the agent (`ssh-add`)") from error
             key = paramiko.PKey.from_path(path, self._passphrase(path).encode())  # type: ignore[arg-type]  # cryptography wants bytes
-        for certificate in self._config.certificates:
-            if vouches(certificate, key):
-                key.load_certificate(str(certificate))
+        key.public_blob = None  # a certificate beside it is tried first, and not instead
         return key
 
 
 def vouches(certificate: Path, key: paramiko.PKey) -> bool:
-    """Tell whether a certificate is this key's: it holds the numbers of the public key as they stand in the key itself."""
+    """Tell whether a certificate is this key's."""
     try:
         blob = base64.b64decode(certificate.read_text("utf-8").split()[1])
     except (OSError, ValueError, IndexError):
         return False
+    return certifies(blob, key)
+
+
+def certifies(blob: bytes, key: paramiko.PKey) -> bool:
+    """Tell whether a certificate holds the numbers of the public key as they stand in the key itself."""
     return key.asbytes()[4 + len(key.get_name()) :] in blob
+
+
+def showing(key: paramiko.PKey, certificate: Path) -> paramiko.PKey:
+    """Return a key that shows a certificate; the key itself, which other log-ins use as well, stays as it is."""
+    import paramiko
+
+    other = paramiko.AgentKey(key.agent, key.blob, key.comment) if isinstance(key, paramiko.AgentKey) else copy.copy(key)
+    other.load_certificate(str(certificate))
+    return other
+
+
+def limits(certificate: Path, user: str) -> str:
+    """Say why a host may refuse a certificate: its time, or for whom it is. Empty where it says nothing against it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
+
+    try:
+        found = load_ssh_public_identity(certificate.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        return ""
+    if not isinstance(found, SSHCertificate):
+        return ""
+    now = time.time()
+    if found.valid_before <= now:
+        return f" (it ended on {moment(found.valid_before)})"
+    if found.valid_after > now:
+        return f" (it begins on {moment(found.valid_after)})"
+    names = [name.decode("utf-8", "replace") for name in found.valid_principals]
+    return f" (it is for {', '.join(names)})" if names and user not in names else ""
+
+
+def moment(seconds: int) -> str:
+    """Say when, in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def reason(error: Exception) -> str:
@@ -170,18 +230,21 @@ def log_in(transport: paramiko.Transport, user: str, identities: Identities, whe
     """Authenticate and return which key was let in. Raises TargetError that says what was tried."""
     import paramiko
 
-    tried: list[str] = []
+    tried: list[Identity] = []
     allowed: list[str] = []
     for identity in identities:
-        tried.append(identity.label)
+        tried.append(identity)
         try:
             further = transport.auth_publickey(user, identity.key)
         except paramiko.BadAuthenticationType as error:
             allowed = error.allowed_types
             break
-        except (paramiko.SSHException, OSError, EOFError):
+        except (paramiko.SSHException, OSError, EOFError) as error:
             if not transport.is_active():
-                raise refused(user, where, tried, [], identities.passed, ended=True) from None
+                raise refused(user, where, tried, [], identities.passed, ended=last_words(transport)) from None
+            if "timeout" in str(error).lower():
+                hint = "what its sshd asks may be slow: a directory of users, a name server"
+                raise TargetError(f"{where} does not answer within {transport.auth_timeout:g} s while {user} logs in", hint=hint) from None
             continue
         if further:
             raise TargetError(
@@ -198,17 +261,28 @@ def log_in(transport: paramiko.Transport, user: str, identities: Identities, whe
             allowed = []
         else:
             return "nothing: the host asks for no proof"
-    raise refused(user, where, tried, allowed, identities.passed, ended=not transport.is_active())
+    ended = None if transport.is_active() else last_words(transport)
+    raise refused(user, where, tried, allowed, identities.passed, ended=ended)
 
 
-def refused(user: str, where: str, tried: Sequence[str], allowed: Sequence[str], passed: Sequence[str], *, ended: bool) -> TargetError:  # noqa: PLR0913 - the parts of one sentence
-    """Return the error of a log-in that failed."""
-    parts = [f"tried {', '.join(tried)}" if tried else "there is no key to try", *passed]
+def last_words(transport: paramiko.Transport) -> str:
+    """Return the last line that a host showed before it hung up: PAM's reason comes in the way of a banner."""
+    shown = (transport.get_banner() or b"").decode("utf-8", "replace")
+    return next((" ".join(line.split())[:200] for line in reversed(shown.splitlines()) if line.strip()), "")
+
+
+def refused(  # noqa: PLR0913 - the parts of one sentence
+    user: str, where: str, tried: Sequence[Identity], allowed: Sequence[str], passed: Sequence[str], *, ended: str | None
+) -> TargetError:
+    """Return the error of a log-in that failed; `ended` is what the host said before it hung up, None where it did not."""
+    labels = [f"{each.label}{limits(each.certificate, user) if each.certificate else ''}" for each in tried]
+    parts = [f"tried {', '.join(labels)}" if tried else "there is no key to try", *passed]
     if allowed:
         parts.append(f"the host offers {', '.join(allowed)}")
     hint = "name the key by --identity FILE or IdentityFile in ssh_config, and check the user's name and authorized_keys"
-    if ended:
-        parts.append("then the host hung up")
+    if ended is not None:
+        parts.append(f"then the host hung up{f', saying: {ended}' if ended else ''}")
+        hint = "did the host take the key and refuse the account (expired, locked, pam_access)? Its log says so"
         if len(tried) > 1:
             hint = "hosts allow few attempts: name the one right key by --identity FILE, or IdentityFile with IdentitiesOnly yes"
     return TargetError(f"{where} does not let {user} in: {'; '.join(parts)}", hint=hint)
