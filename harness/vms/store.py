@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness import leftovers
 from harness.engine_trial import cache_folder
-from harness.errors import TargetError, UsageError
+from harness.errors import ImageError, TargetError, UsageError
 from harness.images.cache import Cache
 from harness.vms import disk, initrd, kernel, probe, seed, tools
 from harness.vms import image as images
@@ -120,7 +120,7 @@ def of_image(image: Path, say: Callable[[str], None], *, name: str | None = None
     found = images.examined(image)
     tools.require(PROGRAM, "qemu-img")
     firmware = images.uefi() if found.boot == "uefi" else None
-    accelerator = probe.accelerator(kernel.ensure(Cache(), say) if probe.usable() and probe.recalled() is None else None, say)
+    accelerator = probe.accelerator(kernel_for_trial(say), say)
     place = made(name or f"harness-{secrets.token_hex(4)}")
     code = str(firmware.code) if firmware else None
     machine = Machine(accelerator.name, kernel=None, firmware=code, seed="seed.iso", shells=False, network=True, memory=IMAGE_MEMORY)
@@ -147,6 +147,17 @@ def of_image(image: Path, say: Callable[[str], None], *, name: str | None = None
         leftovers.unwatch(guest.name)
         raise
     return guest
+
+
+def kernel_for_trial(say: Callable[[str], None]) -> kernel.Kernel | None:
+    """Return a kernel to try KVM with; None where nothing is to be tried, or no kernel can be had: a disk image starts without one."""
+    if not probe.usable() or probe.recalled() is not None:
+        return None
+    try:
+        return kernel.ensure(Cache(), say)
+    except ImageError as error:
+        say(f"KVM is not tried, everything is emulated: {error.message}")
+        return None
 
 
 def like(guest: Guest, say: Callable[[str], None]) -> Guest:
