@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import shlex
 from base64 import b64decode
+from contextlib import nullcontext, suppress
 from io import StringIO
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
+from harness.errors import TargetError
 from harness.suite import CannotTell, Unexpected
 from harness.targets import sshlink
 
@@ -53,17 +55,22 @@ class Login:
         """Close every session and put the key files back."""
         for client in self._clients.values():
             close(client)
-        for end in self._ends:
-            end()
-        for command in reversed(self._undo):
-            self.target.run(command, timeout=SECONDS)
+        try:
+            # Where a target that is lost ended the pass, that is what is told.
+            with suppress(TargetError) if exc[0] is not None else nullcontext():
+                for command in reversed(self._undo):
+                    self.target.run(command, timeout=SECONDS)
+        finally:
+            for end in self._ends:
+                end()
 
     def __call__(self, user: str, command: str) -> tuple[int, str, str]:
-        """Run a command as `user` over SSH and return exit code, standard output and standard error.
+        """Run a command as `user` over SSH, with nothing to read, and return exit code, standard output and standard error.
 
         Raises CannotTell when the target has no way in to try, and Refused when sshd does not let the key in.
         """
         _, stdout, stderr = self._client(user).exec_command(command, timeout=SECONDS)
+        stdout.channel.shutdown_write()
         out, err = stdout.read().decode("utf-8", "replace"), stderr.read().decode("utf-8", "replace")
         return stdout.channel.recv_exit_status(), out, err
 

@@ -144,7 +144,7 @@ class ContainerTarget:
             message = f"container {name} is {status}"
             raise TargetError(message, hint=f"`{engine.name} {'unpause' if state.get('Paused') else 'start'} {name}`")
         target = cls(engine, entry["Id"], name)
-        target.look()
+        target.look(entry)
         return target
 
     @property
@@ -216,10 +216,10 @@ class ContainerTarget:
         """Return a command whose standard input and output are connected to TCP port 22 inside the container."""
         return [*self.engine.command, "exec", "-i", "--user=0", self._container, "/bin/bash", "--noprofile", "--norc", "-c", PROXY]
 
-    def look(self) -> None:
-        """Find out the facts of a container that somebody else started, without changing anything in it."""
+    def look(self, entry: Mapping[str, Any]) -> None:
+        """Find out the facts of a container that somebody else started, from what the engine says of it, without changing anything in it."""
         systemd = self.run("cat /proc/1/comm", timeout=boot.QUESTION_SECONDS).out.strip() == "systemd"
-        self._facts |= {**described(inspect(self.engine, self._container)), "init": "systemd" if systemd else "none"}
+        self._facts |= {**described(entry), "init": "systemd" if systemd else "none"}
         self._facts["system"] = boot.state(self) if systemd else "running without systemd"
         self._facts["net_sysctls"] = "writable" if boot.net_writable(self) else "read-only"
         self._facts["kernel"] = self.run("uname -r", timeout=boot.QUESTION_SECONDS).out.strip()
