@@ -133,7 +133,9 @@ class SshTarget:
         seconds = sshlink.patience(self.config, self._connection)
         user, sudo, ask = self.config.user, self._connection.sudo, self._connection.password
         if sudo is not Sudo.PASSWORD or user == "root":
-            return sshstream.ChannelStream(self._link.transport, sshstream.command(user, sudo), seconds)
+            stream = sshstream.ChannelStream(self._link.transport, sshstream.command(user, sudo), seconds)
+            stream.guard()
+            return stream
         if ask is None:
             raise UsageError("there is no password for sudo", hint="give one by a prompt or a file descriptor")
         password = ask(self._who)
@@ -141,6 +143,7 @@ class SshTarget:
         stream = sshstream.ChannelStream(self._link.transport, sshstream.command(user, sudo, prompt, ready), seconds)
         try:
             stream.authorize(prompt, ready, password, self._who)
+            stream.guard()
         except BaseException:
             stream.close()
             raise

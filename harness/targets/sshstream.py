@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     import paramiko
 
 BASH = "/bin/bash --noprofile --norc"
+WORD = "isms"
+SHELL = f"{BASH} -s {WORD}"
+STRANGE = 97
+GUARD = f'test "$1" = {WORD} || exit {STRANGE}\nset --\n'.encode()
+"""What the shell reads first. A start-up file that ends in `exec zsh`, or `exec bash`, throws away our command, and its shell would
+take what follows: as the user instead of root."""
 PACKET = 1 << 15
 PROMPT_SECONDS = 30.0
 FULL_SECONDS = 0.02
@@ -27,11 +33,11 @@ DRAIN_SECONDS = 0.5
 def command(user: str, sudo: Sudo, prompt: str = "", ready: str = "") -> str:
     """Return what starts our bash. The user's log-in shell reads it, be it csh, fish or dash: plain words only, sudo's in English."""
     if user == "root" or sudo is Sudo.NONE:
-        return f"/usr/bin/env -i {BASH}"
+        return f"/usr/bin/env -i {SHELL}"
     if sudo is Sudo.AUTO:
-        return f"/usr/bin/env LC_ALL=C sudo -n {BASH}"
+        return f"/usr/bin/env LC_ALL=C sudo -n {SHELL}"
     # -k: no time stamp is written that would let others become root without the password.
-    return f"/usr/bin/env LC_ALL=C sudo -k -S -p {prompt} {BASH} -c 'printf {ready}; exec {BASH}'"
+    return f"/usr/bin/env LC_ALL=C sudo -k -S -p {prompt} {BASH} -c 'printf {ready}; exec {SHELL}'"
 
 
 class ChannelStream:
@@ -61,6 +67,10 @@ class ChannelStream:
         self._queue = bytearray()
         self._drain: threading.Thread | None = None
         self._closing = threading.Event()
+
+    def guard(self) -> None:
+        """Let a shell end that is not the one which was started; sent with what comes next. Only when sudo reads no password any more."""
+        self._queue += GUARD
 
     def send(self, data: bytes) -> None:
         """See Stream."""
@@ -121,7 +131,9 @@ class ChannelStream:
             for name, data in arrived:
                 heard[name] += data
             if not arrived:
-                raise TargetError(f"sudo on {who} does not answer within {PROMPT_SECONDS:g} s")
+                said = last_line((heard[OUT] + b"\n" + heard[ERR]).replace(prompt.encode(), b""))
+                hint = "it wants something else than a password, or a start-up file such as ~/.bashrc waits"
+                raise TargetError(f"sudo on {who} does not answer within {PROMPT_SECONDS:g} s{said}", hint=hint)
             asked = heard[ERR].count(prompt.encode())
             if asked > 1:
                 raise TargetError(f"sudo on {who} does not take the password", hint="it was tried once only, so that no account is locked")
@@ -159,12 +171,16 @@ def marks() -> tuple[str, str]:
     return f"ask{secrets.token_hex(8)}", f"ready{secrets.token_hex(8)}"
 
 
+def last_line(said: bytes) -> str:
+    """Return the last thing that was printed, for the end of a message."""
+    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    return f": {lines[-1][:300]}" if lines else ""
+
+
 def not_root(reason: str, said: bytes, who: str, sudo: Sudo) -> TargetError:
     """Say why there is no shell on a host, from how it ended and what was printed instead."""
     user = who.partition("@")[0]
-    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-    text = "\n".join(lines)
-    last = f": {lines[-1][:300]}" if lines else ""
+    text, last = said.decode("utf-8", "replace"), last_line(said)
     if "password is required" in text or "terminal is required" in text:
         return TargetError(
             f"sudo on {who} asks for a password", hint=f"--sudo password asks you for it; or let `{user}` use sudo without (NOPASSWD)"
@@ -179,6 +195,24 @@ def not_root(reason: str, said: bytes, who: str, sudo: Sudo) -> TargetError:
         return TargetError(f"{who} has no /bin/bash", hint="harness runs its commands in bash")
     if "account is currently not available" in text or "nologin" in text:
         return TargetError(f"the log-in shell of {who} runs no commands{last}", hint="log in as another user")
-    hint = "the commands of ~/.bashrc and its like run first; do they end or wait?" if reason.startswith("no answer") else None
-    how = " by sudo" if sudo is not Sudo.NONE and user != "root" else ""
-    return TargetError(f"no shell on {who}{how}: {reason}{last}", hint=hint or f"`ssh {who} /bin/bash --version` shows what it says")
+    return no_shell(reason, text, last, who, by_sudo=sudo is not Sudo.NONE and user != "root")
+
+
+def no_shell(reason: str, text: str, last: str, who: str, *, by_sudo: bool) -> TargetError:
+    """Say it where neither sudo nor a missing program is to blame."""
+    user = who.partition("@")[0]
+    if "assword change required" in text or "password is expired" in text or "password has expired" in text:
+        hint = f"log in by hand and change it; who has keys only is exempt by `chage -M -1 {user}`"
+        return TargetError(f"the password of {who} has expired, so that no command runs{last}", hint=hint)
+    if reason == f"exit code {STRANGE}":
+        hint = "a start-up file such as ~/.bashrc replaces the shell by `exec`; it should for people only: [[ $- == *i* ]] && exec …"
+        return TargetError(f"on {who} another shell than ours takes the commands{last}", hint=hint)
+    hints = (
+        (reason.startswith("no answer"), "the commands of ~/.bashrc and its like run first; do they end or wait?"),
+        (reason.startswith("the connection was lost"), "the network, or the host went down"),
+        ("rather than the user" in text, "ssh://NAME@HOST says who logs in"),
+        (not last, f"a start-up file such as ~/.bashrc, the log-in shell of {user} or a ForceCommand ends the session"),
+        (True, f"`ssh {who} /bin/bash --version` shows what it says"),
+    )
+    hint = next(text for holds, text in hints if holds)
+    return TargetError(f"no shell on {who}{' by sudo' if by_sudo else ''}: {reason}{last}", hint=hint)
