@@ -11,9 +11,11 @@ Nothing here prints.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING
 
 from harness import __version__, controls, evidence, learned, redaction, suites
@@ -39,12 +41,13 @@ if TYPE_CHECKING:
     from harness.testinfra_backend import Backend
 
 SYSTEM = "if [ -e /etc/os-release ]; then cat -- /etc/os-release; else exit 66; fi"
-USER = "id -un; id -u"
+USER = 'id -un; echo "$EUID"'
 CONTAINED = (
-    "if command -v systemd-detect-virt >/dev/null; then systemd-detect-virt --container; "
-    "elif [ -e /run/.containerenv ]; then echo podman; elif [ -e /.dockerenv ]; then echo docker; else echo none; fi"
+    "if [ -e /run/.containerenv ]; then echo podman; "
+    "elif command -v systemd-detect-virt >/dev/null; then exec systemd-detect-virt --container; "
+    "elif [ -e /.dockerenv ]; then echo docker; else echo none; fi"
 )
-IMAGE = r"""sed -n 's/.*"ami[-_]id": *"\(ami-[0-9a-f]*\)".*/\1/p' /run/cloud-init/instance-data.json 2>/dev/null | sort -u"""
+IMAGE = r"""f=/run/cloud-init/instance-data.json; [ ! -e $f ] || exec sed -n 's/.*"ami[-_]id": *"\(ami-[0-9a-f]*\)".*/\1/p' $f"""
 """What cloud-init wrote down of the instance's metadata at its start; readable by everybody, secrets left out by cloud-init."""
 FIRST = (SYSTEM, USER, CONTAINED, IMAGE)
 """Asked of every host: what it is, as whom we ask, whether it is a container, whose kernel and clock are another's, and its AMI."""
@@ -127,7 +130,7 @@ class Plan:
 
     def foreseen(self, baseline: Baseline, environment: Environment) -> Iterable[str]:
         """Return what the checks would ask a host on which nothing is installed."""
-        replay, _ = self.memory(baseline, environment, {}).judged({}, dict(enumerate(self.checks)), note=True)
+        replay, _ = self.memory(baseline, environment, "", "").judged({}, dict(enumerate(self.checks)), note=True)
         return replay.missing
 
     def digests(self, baseline: Baseline) -> Mapping[str, str]:
@@ -146,9 +149,8 @@ class Plan:
         """Return what is judged on a host; `container` names what contains one that says it is in a container."""
         return Scope(rules=self.judged_rules, excluded=baseline.excluded, environment=environment, contained=bool(container))
 
-    def memory(self, baseline: Baseline, environment: Environment, known: Mapping[str, Answer]) -> Memory:
-        """Return what judges a host that answered this, as it judged those before it."""
-        container, user = container_of(environment, known), user_of(known)
+    def memory(self, baseline: Baseline, environment: Environment, container: str, user: str) -> Memory:
+        """Return what judges a host as it judged those before it; `container` and `user` as a capture has them."""
         key = (baseline.name, environment, bool(container), user)
         memory = self._memories.get(key)
         if memory is None:
@@ -215,7 +217,8 @@ class Dialogue:
         """Judge what has all its answers; return the questions of the rest."""
         self._baseline = self._baseline or self.plan.baseline_of(self.target["uri"], self.system)
         pending = {place: check for place, check in enumerate(self.plan.checks) if place not in self._outcomes}
-        memory = self.plan.memory(self._baseline, self.environment, self.known)
+        container, user = container_of(self.environment, self.known), user_of(self.known)
+        memory = self.plan.memory(self._baseline, self.environment, container, user)
         replay, outcomes = memory.judged(self.known, pending, note=True)
         self._outcomes |= {index: outcome for index, outcome in zip(pending, outcomes, strict=True) if outcome is not None}
         return replay.missing
@@ -278,7 +281,7 @@ class Dialogue:
             return evaluated(self.capture(), self.plan)
         used = (command for outcome in self._outcomes.values() for command in outcome.commands)
         learned.remember(self.plan.key(self._baseline, self.environment), used)
-        return told(self.plan, self._baseline, self.capture(), self.known, [self._outcomes[index] for index in sorted(self._outcomes)])
+        return told(self.plan, self._baseline, self.capture(), [self._outcomes[index] for index in sorted(self._outcomes)])
 
 
 def system_of(known: Mapping[str, Answer]) -> Mapping[str, str]:
@@ -303,11 +306,16 @@ def container_of(environment: Environment, known: Mapping[str, Answer]) -> str:
 def image_of(known: Mapping[str, Answer]) -> str:
     """Read the AMI that an instance was started from; empty where it is none, or does not say."""
     answer = known.get(IMAGE)
-    said = answer.stdout.decode("utf-8", "replace").split() if answer is not None else []
-    return said[0] if len(said) == 1 else ""
+    said = set(answer.stdout.decode("utf-8", "replace").split()) if answer is not None else set()
+    return said.pop() if len(said) == 1 else ""
 
 
-def told(plan: Plan, baseline: Baseline, capture: Capture, known: Mapping[str, Answer], outcomes: Iterable[Outcome]) -> Run:
+def memory_of(plan: Plan, baseline: Baseline, capture: Capture) -> Memory:
+    """Return what judges a capture."""
+    return plan.memory(baseline, capture.environment, capture.target.get("container", ""), capture.user)
+
+
+def told(plan: Plan, baseline: Baseline, capture: Capture, outcomes: Iterable[Outcome]) -> Run:
     """Make the run."""
     run = Run(
         id=evidence.run_id(baseline.name, capture.started),
@@ -319,7 +327,7 @@ def told(plan: Plan, baseline: Baseline, capture: Capture, known: Mapping[str, A
         baseline=baseline.name,
         parameters=plan.content.values(baseline, plan.overrides),
         documents=(),
-        results=plan.memory(baseline, capture.environment, known).results(outcomes),
+        results=memory_of(plan, baseline, capture).results(outcomes),
         digests=plan.digests(baseline),
     )
     return controls.onto(run, plan.content, baseline)
@@ -332,17 +340,21 @@ def evaluated(capture: Capture, plan: Plan) -> Run:
     """
     latest = {answer.command: answer for answer in capture.answers}
     baseline = plan.baseline_of(capture.target["uri"], capture.system)
-    _, outcomes = plan.memory(baseline, capture.environment, latest).judged(latest, dict(enumerate(plan.checks)), note=False)
-    return told(plan, baseline, capture, latest, [outcome for outcome in outcomes if outcome is not None])
+    _, outcomes = memory_of(plan, baseline, capture).judged(latest, dict(enumerate(plan.checks)), note=False)
+    return told(plan, baseline, capture, [outcome for outcome in outcomes if outcome is not None])
 
 
-def asked(target: Target, plan: Plan) -> Dialogue:
-    """Ask an open target everything; see `captured`."""
+def asked(target: Target, plan: Plan, seconds: float = inf) -> Dialogue:
+    """Ask an open target everything within this time; see `captured`."""
     dialogue = Dialogue(plan, described(target))
+    deadline = time.monotonic() + seconds
     while (questions := dialogue.batch()) is not None:
+        left = deadline - time.monotonic()
         try:
-            completed = target.run(questions.text, timeout=questions.seconds)
+            completed = target.run(questions.text, timeout=max(0.0, min(questions.seconds, left)))
         except CommandTimeout as timeout:
+            if time.monotonic() >= deadline:
+                raise TargetError(f"{target.uri} was not done within {seconds:g} s", hint="--timeout gives a host more time") from None
             completed = Completed(questions.text, -1, timeout.stdout, timeout.stderr, timeout.seconds)
         dialogue.take(completed)
     return dialogue
@@ -369,14 +381,17 @@ def described(target: Target) -> dict[str, str]:
     return {"uri": target.uri, "name": target.name, "environment": target.environment.value, **target.facts}
 
 
-def captured(target: Target, plan: Plan) -> Capture:
-    """Ask an open target everything that the plan's checks want to know. Raises TargetError when it is lost on the way."""
-    dialogue = asked(target, plan)
+def captured(target: Target, plan: Plan, seconds: float = inf) -> Capture:
+    """Ask an open target everything that the plan's checks want to know.
+
+    Raises TargetError when it is lost on the way, or not done within the given time.
+    """
+    dialogue = asked(target, plan, seconds)
     dialogue.run()
     return dialogue.capture()
 
 
-def audited(target: Target, plan: Plan) -> tuple[Capture, Run]:
+def audited(target: Target, plan: Plan, seconds: float = inf) -> tuple[Capture, Run]:
     """Capture and judge. Same errors as the two."""
-    dialogue = asked(target, plan)
+    dialogue = asked(target, plan, seconds)
     return dialogue.capture(), dialogue.run()

@@ -197,8 +197,8 @@ def test_found(host):
     some = content.rules["ssh-root-login"]
     plan = Plan(replace(content, rules={name: replace(some, id=name) for name in ("site-plain", "site-hidden", "site-found")}))
     answers = {"uname -m": b"x86_64\n", "/etc/sudoers.d/*".join(grouping.TEXTS): b"", audit.SYSTEM: AL2}
-    for user, status in ((b"root\n0\n", Status.PASS), (b"ec2-user\n1000\n", Status.ERROR)):
-        all_of = tuple(Answer(text, 0, out) for text, out in {**answers, audit.USER: user}.items())
-        run = evaluated(replace(CAPTURE, system={"ID": "amzn", "VERSION_ID": "2"}, answers=all_of), plan)
+    all_of = tuple(Answer(text, 0, out) for text, out in answers.items())
+    for user, status in (("root 0", Status.PASS), ("ec2-user 1000", Status.ERROR)):
+        run = evaluated(replace(CAPTURE, system={"ID": "amzn", "VERSION_ID": "2"}, user=user, answers=all_of), plan)
         assert [result.status for result in run.results] == [Status.PASS, status, Status.FAIL]
     assert "asked as ec2-user" in run.results[1].reason
