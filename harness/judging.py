@@ -147,7 +147,7 @@ class Outside:
             for number, check in self._checks:
                 if self._over.is_set():
                     break
-                found[number] = self._caller(check, **dict.fromkeys(check.others, self._login))
+                found[number] = self._caller(check, login=self._login)
                 self._first.set()
         finally:
             self._first.set()

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import catalog, pytest_plugin, suites
 from harness import engine as engines
+from harness.judge import Scope, results
+from harness.model import Environment
+from harness.targets import open_target
+from harness.testinfra_backend import host_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -155,6 +160,22 @@ def test_no_password_hash_leaves_the_target(kept: tuple[Done, Path]) -> None:
     for path in (folder / "evidence" / done.run["run"]["id"]).rglob("*"):
         if path.is_file() and path.suffix != ".zst":
             assert "$6$" not in path.read_text("utf-8", "replace"), path
+
+
+def test_pytest_gives_the_verdicts_of_the_checks_that_log_in_too(kept: tuple[Done, Path]) -> None:
+    """Of all others, a capture shows it. Those that do more than read are called beside each other here, and one by one by pytest."""
+    done, _ = kept
+    content = catalog.load()
+    checks = suites.load((suites.SUITES,), content.rules)
+    chosen = {check.rule: content.rules[check.rule] for check in checks if check.verify_only}
+    baseline = content.baseline(done.run["baseline"])
+    scope = Scope(chosen, baseline.excluded, Environment.CONTAINER)
+    with open_target(done.run["target"]["uri"]) as target:
+        judging = pytest_plugin.judge(target, host_for(target), scope, content.values(baseline, {}), known=content.rules)
+    by_pytest = {result.rule: (str(result.status), result.expected, result.observed) for result in results(scope, judging.outcomes)}
+    here = {each["rule"]: (each["status"], each["expected"], each["observed"]) for each in done.run["results"]}
+    assert by_pytest == {rule: here[rule] for rule in chosen}
+    assert by_pytest["survival-ssh-login"][0] == "pass"
 
 
 def test_a_second_verification_of_a_kept_container_changes_nothing(kept: tuple[Done, Path], tmp_path: Path) -> None:
