@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 PROGRAM = "qemu-system-x86_64"
 ARGUMENTS = "console=ttyS0 root=/dev/vda rw net.ifnames=0 quiet loglevel=4 tsc=reliable no_timer_check"
 """The kernel's. Nothing here masks a unit, and no mitigation is switched off; the last two say that an emulated clock is to be trusted."""
+EMULATED = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"
+"""The processor that is emulated: an old AMD, which Meltdown does not concern. Its kernel does not change page tables at every system call,
+which it does on an old Intel and costs a third more; no mitigation is switched off. Amazon Linux 2023 needs the four (x86-64-v2)."""
 CONSOLE, MONITOR = "console.log", "qmp.sock"
 VARIABLES = "variables.qcow2"
 """The guest's own copy of its firmware's variables, in a form that a snapshot takes in."""
@@ -28,10 +31,10 @@ class Accelerator:
 
     @property
     def options(self) -> list[str]:
-        """The options of qemu; a plain processor model is the quickest to emulate."""
+        """The options of qemu."""
         if self.name == "kvm":
             return ["-accel", "kvm", "-cpu", "host"]
-        return ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem"]
+        return ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", EMULATED]
 
 
 @dataclass(frozen=True, slots=True)
