@@ -174,7 +174,8 @@ def told(waiver: Waiver) -> str:
 def apply(waivers: Sequence[Waiver], results: Iterable[Result], target: Collection[str], now: datetime) -> Applied:
     """Waive what does not pass and is accepted today; an expired waiver leaves the true status and is named in it.
 
-    Of several that cover a rule the one that holds longest counts.
+    Of several that cover a rule the one that holds longest counts. A rule that fails here and is waived elsewhere only is told: the
+    pattern may be mistyped.
     """
     judged: list[Result] = []
     used: list[Waiver] = []
@@ -184,6 +185,9 @@ def apply(waivers: Sequence[Waiver], results: Iterable[Result], target: Collecti
         used.extend(covering)
         if not covering:
             judged.append(result)
+            if result.status in {Status.FAIL, Status.ERROR}:
+                elsewhere = [waiver for waiver in waivers if waiver.rule == result.rule]
+                warnings.extend(f"{told(waiver)} names no target of this run: {', '.join(sorted(target))}" for waiver in elsewhere)
             continue
         waiver = covering[-1]
         left = days_left(waiver, now)

@@ -215,6 +215,17 @@ def test_a_target_is_named_by_source_baseline_uri_or_host(pattern: str, covered:
     assert not waivers.covers(replace(WAIVER, target=pattern), "ssh-root-login", names)
 
 
+@pytest.mark.parametrize("pattern", ["AL2", "al2023", "web-*"])
+def test_a_rule_that_fails_and_is_waived_for_other_targets_only_is_told(pattern: str) -> None:
+    other = replace(WAIVER, target=pattern)
+    applied = waivers.apply([other], [FAILED], {"al2"}, NOON)
+    assert applied.results == (FAILED,)
+    assert applied.waivers == ()
+    assert [warning for warning in applied.warnings if f"`{pattern}`" in warning and "names no target of this run: al2" in warning]
+    assert waivers.apply([other, WAIVER], [FAILED], {"al2"}, NOON).results[0].status is Status.WAIVED
+    assert waivers.apply([other], [replace(FAILED, status=Status.PASS)], {"al2"}, NOON).warnings == ()
+
+
 def test_a_target_without_names_is_covered_by_nothing() -> None:
     assert waivers.names({}, "") == frozenset()
     assert not waivers.covers(replace(WAIVER, target="*"), "ssh-banner", frozenset())
