@@ -31,7 +31,7 @@ HEAD = r"""
 __harness_watch() {
   local pid= next status
   while :; do
-    if IFS= read -r -t @LIMIT@ next; then pid=$next; continue; else status=$?; fi
+    if IFS= read -r -N 8 -t @LIMIT@ next; then pid=${next%% *}; continue; else status=$?; fi
     [ $status -gt 128 ] || exit 0
     printf '\000@TOKEN@ !\000'
     kill -KILL -- "-$pid"
@@ -39,16 +39,17 @@ __harness_watch() {
   done
 }
 __harness_ask() {
-  printf '\000@TOKEN@ %s\000' "$1"; printf '\000@TOKEN@ %s\000' "$1" >&3
-  ( unset -f __harness_ask __harness_watch; cd /; eval "$2" ) </dev/null 2>&3 3>&- 5>&- &
-  printf '%s\n' $! >&5
+  ( unset -f __harness_ask __harness_watch; cd /; eval "$1" ) </dev/null 2>&3 3>&- 5>&- &
+  printf '%-8s' $! >&5
   wait $!
-  printf '\000@TOKEN@ =%s\000' $?; printf '\000@TOKEN@ =\000' >&3
+  set -- $? "$2"
   ! kill -0 -- -$! || kill -KILL -- -$!
+  printf '\000@TOKEN@ =%s\000\000@TOKEN@ %s\000' "$@"; printf '\000@TOKEN@ =\000\000@TOKEN@ %s\000' "$2" >&3
 }
 __harness_all() {
   exec 3>&2 2>/dev/null
   set -m
+  printf '\000@TOKEN@ 0\000'; printf '\000@TOKEN@ 0\000' >&3
 """
 TAIL = r"""
   printf '\000@TOKEN@ end\000\n'; printf '\000@TOKEN@ end\000\n' >&3
@@ -97,19 +98,27 @@ def batch(commands: Sequence[str], *, together: bool = True, limit: float = LIMI
     token = f"mark{secrets.token_hex(16)}"
     groups, rest = grouping.grouped(commands, token) if together else ([], list(commands))
     texts = [*(group.text for group in groups), *rest]
-    calls = "".join(f"__harness_ask {number} {shlex.quote(replacing(text))}\n" for number, text in enumerate(texts))
+    calls = "".join(f"__harness_ask {shlex.quote(replacing(text))} {number}\n" for number, text in enumerate(texts, 1))
     text = (HEAD + calls + TAIL).replace("@SED@", shlex.quote(redaction.SED)).replace("@TOKEN@", token).replace("@LIMIT@", f"{limit:g}")
     return Batch(text, min(WHOLE, limit * len(texts) + 30), tuple(commands), token, tuple(groups), tuple(rest))
 
 
-PROGRAMS = "auditctl|awk|cat|chronyc|date|env|find|getent|grep|id|last|lastb|logrotate|ps|readlink|rpm|ss|sshd|stat|systemctl|uname|visudo"
-ALONE = re.compile(rf"(?:{PROGRAMS}) (?:'[^']*'|\"[^\"$`\\]*\"|\\.|2>/dev/null|2>&1|</dev/null|[^'\"\\;&|<>()\n])*")
+PROGRAMS = (
+    "aide|auditctl|awk|cat|chronyc|date|env|find|getent|grep|id|ip|last|lastb|logrotate|ps|readlink|rpm|rsyslogd|sed|setpriv|ss|sshd|stat|"
+    "systemctl|uname|visudo"
+)
+SINGLE = rf"(?:{PROGRAMS}) (?:'[^']*'|\"(?:[^\"$`\\]|\$\([a-z0-9 -]+\))*\"|\\.|[23]?>/dev/null|[23]>&1|</dev/null|[^'\"\\;&|<>()\n])*"
 """One program with its arguments, and nothing that only a shell could do."""
+ALONE = re.compile(SINGLE)
+GUARDED = re.compile(rf"if (?:\[ -[a-z] [\w./-]+ \]|type [a-z]+ >/dev/null 2>&1); then (?P<program>{SINGLE}); (?:else exit [0-9]+; )?fi")
 
 
 def replacing(text: str) -> str:
     """Let a single program take the place of its subshell, which saves the host a process."""
-    return f"exec {text}" if ALONE.fullmatch(text) else text
+    if ALONE.fullmatch(text):
+        return f"exec {text}"
+    guarded = GUARDED.fullmatch(text)
+    return f"{text[: guarded.start('program')]}exec {text[guarded.start('program') :]}" if guarded else text
 
 
 @dataclass(slots=True)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 KINDS = ("password-hash", "private-key", "credential", "access-key", "token")
 MARK = re.compile(rf"\[redacted ({'|'.join(KINDS)})\]".encode())
 
-ALGORITHM = r"\$(1|2[abxy]?|5|6|7|y|gy|md5|sha1|sm3)\$"
-HASH = r"[./A-Za-z0-9$=,+-]{8,}"
+ALGORITHM = r"\$((1|2[abxy]?|5|6|7|y|gy|md5|sha1|sm3)\$(rounds=[0-9]+\$)?)"
+HASH = r"[./A-Za-z0-9$,+-]{8,}"
+"""Without `=`, so that `$6$rounds=656000$` with a mark behind it is no hash."""
 GRUB = r"grub\.pbkdf2\.sha[0-9]+\.[0-9]+\.[0-9A-F.]{16,}"
 BEGIN = r"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----"
 END = r"-----END ([A-Z0-9]+ )*PRIVATE KEY-----"
@@ -34,7 +35,7 @@ TOKENS = (
 )
 
 SED = rf"""
-/\$/s#{ALGORITHM}{HASH}#$\1$[redacted password-hash]#g
+/\$/s#{ALGORITHM}{HASH}#$\1[redacted password-hash]#g
 s#{GRUB}#[redacted password-hash]#g
 /PRIVATE KEY-----/s#({BEGIN})(\\n|[A-Za-z0-9+/= ])+#\1[redacted private-key]#g
 /{BEGIN}/,/{END}|\x00|^=mark/s#^([ \t]*)[A-Za-z0-9+/=]+([ \t\r]*(\x00|$))#\1[redacted private-key]\2#

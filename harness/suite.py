@@ -329,7 +329,7 @@ def sysctl(host: Host, key: str) -> str | None:
     return None if text is None else " ".join(text.split())
 
 
-AS_NOBODY = 'set --; [ "${EUID:-1}" != 0 ] || set -- setpriv --reuid=65534 --regid=65534 --clear-groups; "$@" '
+AS_NOBODY = 'set --; [ "${EUID:-1}" != 0 ] || set -- setpriv --reuid=65534 --regid=65534 --clear-groups; exec "$@" '
 """Before a question to rpm: asked by root, it keeps its database's files up to date, which an audit must not cause."""
 
 
@@ -368,23 +368,13 @@ def sshd_of(answer: str) -> Mapping[str, str]:
     return MappingProxyType(values)
 
 
-KIND = r"""function kind(p) {
-  if (p == "" || p == "x") return p
-  if (match(p, /^[!*]+/)) return substr(p, 1, RLENGTH) kind(substr(p, RLENGTH + 1))
-  if (match(p, /^\$[0-9a-z]+\$(rounds=[0-9]+\$)?/)) return substr(p, 1, RLENGTH) "[redacted password-hash]"
-  return "[redacted password-hash]"
-}
-BEGIN { FS = OFS = ":" } NF > 1 { $2 = kind($2) } { print }"""
-"""For awk: a password field is turned into its kind, on the host: locked, empty, in shadow, or the algorithm of the hash."""
-
-
 def database(host: Host, name: str) -> list[list[str]] | None:
     """Return the fields of the lines of passwd, shadow, group or gshadow, without any hash; None when there is no such file.
 
     Of a hash, the algorithm and the rounds stay: `$6$rounds=656000$[redacted password-hash]`; of a locked one also the mark before it.
     Raises CannotTell when the file is there and cannot be read.
     """
-    result = host.run("if [ -e %s ]; then awk %s %s; else exit 66; fi", name, KIND, name)
+    result = host.run(grouping.DATABASE, name, grouping.KIND, name)
     if result.rc == grouping.MISSING:
         return None
     if result.rc != 0:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import grouping, redaction
-from harness.batch import batch, framed
+from harness.batch import batch, framed, replacing
 from harness.targets.base import Completed
 from harness.targets.local import LocalTarget
 
@@ -95,7 +96,7 @@ def test_a_batch_that_did_not_run_answers_nothing() -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "secret", "kept"),
     [
-        ("password-hash", f"root:{HASH}:19000:0", "saltsalt", "root:$6$[redacted password-hash]:19000:0"),
+        ("password-hash", f"root:{HASH}:19000:0", "saltsalt", "root:$6$rounds=656000$[redacted password-hash]:19000:0"),
         ("password-hash", "x $y$j9T$abcdefgh12345678$ABCDEFGHIJ. y", "abcdefgh", "x $y$[redacted password-hash] y"),
         (
             "password-hash",
@@ -165,7 +166,7 @@ def test_what_rules_go_by_is_no_secret(target: LocalTarget, tmp_path: Path, text
 
 
 def test_the_second_net_changes_nothing_that_the_host_has_blotted_out() -> None:
-    text = "$6$[redacted password-hash]:1\n-----BEGIN RSA PRIVATE KEY-----\n[redacted private-key]\n-----END RSA PRIVATE KEY-----\n"
+    text = "$6$rounds=5000$[redacted password-hash]:1\n$1$[redacted password-hash]\n-----BEGIN RSA PRIVATE KEY-----\n[redacted private-key]\n-----END RSA PRIVATE KEY-----\n"
     assert redaction.redacted(text) == text
 
 
@@ -177,6 +178,8 @@ def test_questions_asked_together_have_the_answers_that_each_has_alone(target: L
         ("blank", "\n\n"),
         ("d/one.conf", "1\n"),
         ("d/two.conf", "=mark 2"),
+        ("shadow", f"root:{HASH}:19000:0\nbin:*:1\nlocked:!!{HASH}:1\nempty::1\nodd\n"),
+        ("group", "root:x:0:\n\nlast:x:1:ec2-user"),
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
@@ -191,9 +194,14 @@ def test_questions_asked_together_have_the_answers_that_each_has_alone(target: L
         *(patterns.join(grouping.TEXTS) for patterns in (f"{tmp_path}/d/*.conf", f"{tmp_path}/none {tmp_path}/cut {tmp_path}/d/one.conf")),
         *(patterns.join(grouping.PATHS) for patterns in (f"{tmp_path}/*", f"{tmp_path}/none* {tmp_path}/dangling")),
         *(grouping.READ.format(f"/proc/sys/{name}") for name in ("kernel/ostype", "kernel/no_such", "net/ipv4/tcp_rmem")),
+        *(f"cat /proc/{name}" for name in ("cmdline", "mounts")),
+        *(
+            grouping.DATABASE % (tmp_path / name, shlex.quote(grouping.KIND), tmp_path / name)
+            for name in ("shadow", "group", "empty", "none")
+        ),
     ]
     questions = batch(commands)
-    assert len(questions.groups) == 4
+    assert len(questions.groups) == 3
     assert not questions.rest
     answers, _ = questions.answers(target.run(questions.text, timeout=60))
     for text in commands:
@@ -204,6 +212,7 @@ def test_questions_asked_together_have_the_answers_that_each_has_alone(target: L
                 alone.stdout,
                 alone.stderr,
             ), text
+    assert HASH not in str(answers)
     # What cannot be known exactly together is asked again alone: here, the text of a folder.
     assert [text for text in commands if text not in answers] == [grouping.READ.format(tmp_path / "d")]
 
@@ -223,3 +232,59 @@ def test_where_no_systemd_runs_each_unit_is_refused_as_all_are_together(said: by
     # Anything else is asked alone: it may be about one of them only.
     assert not list(group.answers((1, b"", b"Failed to get properties: Unit name x is not valid.\n")))
     assert not list(group.answers((1, b"Id=x\n", said)))
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Port 22\n# Match user x\nPermitRootLogin no", True),
+        ("", True),
+        ("Include {0}/d/*.conf {0}/none\n", True),
+        ("Include {0}/d/* {0}/matching\n", False),
+        ("Match User x\n  PermitRootLogin yes\n", False),
+        ("\tmatch all\n", False),
+        ("Port 22\nmAtCh all", False),
+        ('"Match" User x\n', False),
+        ("Match=User x\n", False),
+        ('Include "{0}/matching"\n', False),
+        ("Include={0}/matching\n", False),
+        ("include none*\n", True),
+    ],
+)
+def test_sshd_is_asked_once_where_it_treats_everybody_alike(target: LocalTarget, tmp_path: Path, text: str, *, plain: bool) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "one.conf").write_text("X11Forwarding no\n", "utf-8")
+    (tmp_path / "matching").write_text("Match User x\nX11Forwarding yes\n", "utf-8")
+    (tmp_path / "sshd_config").write_text(text.format(tmp_path), "utf-8")
+    users = ("user=root,host=a", "user=ec2-user,host=a")
+    questions = [f"{grouping.SSHD}{user}" for user in users]
+    (group,), rest = grouping.grouped(questions, "token")
+    assert not rest
+    sshd = 'sshd() { echo "$# $3"; echo "of $3" >&2; return 3; }\n'
+    done = target.run(sshd + group.text.replace("/etc/ssh/sshd_config", f"{tmp_path}/sshd_config"))
+    told = [users[0], users[0] if plain else users[1]]
+    answers = [(3, f"3 {user}\n".encode(), f"of {user}\n".encode()) for user in told]
+    assert list(group.answers((done.returncode, done.stdout, done.stderr))) == list(zip(questions, answers, strict=True))
+    assert not list(group.answers((127, b"", b"bash: sshd: command not found\n")))
+
+
+@pytest.mark.parametrize(
+    ("text", "run"),
+    [
+        ("find /dev -xdev \\( -name x -o -name 'y z' \\) -print 2>/dev/null", "exec find /dev"),
+        ('setpriv --reuid "$(id -u ec2-user)" env -i true </dev/null 3>&1 >/dev/null', "exec setpriv"),
+        ("if [ -e /etc/audit ]; then find /etc/audit -type f; fi", "then exec find"),
+        ("if type aide >/dev/null 2>&1; then aide --config-check 2>&1; else exit 127; fi", "then exec aide"),
+        ("if [ -e /x ]; then cat /x; cat /y; fi", "then cat /x"),
+        ("cat /x; rm /x", "cat /x;"),
+        ("cat /x | wc", "cat /x |"),
+        ("cat /x >/y", "cat /x >"),
+        ('cat "$(rm -f /x; echo)"', 'cat "'),
+        ("cat /x\nrm /x", "cat /x\n"),
+        ("reboot", "reboot"),
+    ],
+)
+def test_only_one_program_takes_the_place_of_its_shell(text: str, run: str) -> None:
+    assert run in replacing(text)
+    assert replacing(text).replace("exec ", "") == text
+    assert (replacing(text) != text) is ("exec" in run)

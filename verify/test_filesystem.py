@@ -143,8 +143,8 @@ def test_device_files(host: Host) -> None:
 def test_hidden(host: Host, parameters: Parameters) -> None:
     script = (
         "LC_ALL=C; "
-        + AS_NOBODY.replace('; "$@" ', "; ")
-        + "find $(for d in /dev /etc /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin; do [ -d $d ] && echo $d; done)"
+        + AS_NOBODY.replace('exec "$@" ', "")
+        + "exec find $(for d in /dev /etc /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin; do [ -d $d ] && echo $d; done)"
         r""" -xdev \( -path /dev/shm -o -path /dev/mqueue \) -prune -o -name '.?*' """
         r"""-exec "$@" rpm -qf --nodigest --nosignature -- {} + 2>&1"""
     )
