@@ -166,7 +166,8 @@ def test_what_rules_go_by_is_no_secret(target: LocalTarget, tmp_path: Path, text
 
 
 def test_the_second_net_changes_nothing_that_the_host_has_blotted_out() -> None:
-    text = "$6$rounds=5000$[redacted password-hash]:1\n$1$[redacted password-hash]\n-----BEGIN RSA PRIVATE KEY-----\n[redacted private-key]\n-----END RSA PRIVATE KEY-----\n"
+    hashes = "$6$rounds=5000$[redacted password-hash]:1\n$1$[redacted password-hash]\n"
+    text = f"{hashes}-----BEGIN RSA PRIVATE KEY-----\n[redacted private-key]\n-----END RSA PRIVATE KEY-----\n"
     assert redaction.redacted(text) == text
 
 
