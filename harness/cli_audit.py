@@ -50,6 +50,7 @@ AcceptNew = Annotated[
 ]
 User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="Who logs in where neither URI nor ssh_config says it.")]
 Identities = Annotated[list[Path] | None, typer.Option("--identity", metavar="FILE", help="A private key to try first; may be repeated.")]
+Seconds = Annotated[float, typer.Option("--timeout", min=1, metavar="SECONDS", help="For each host, to answer everything.")]
 SshConfig = Annotated[Path | None, typer.Option("--ssh-config", metavar="FILE", help="Read this instead of ~/.ssh/config.")]
 
 
@@ -96,7 +97,7 @@ def audit(
         list[str] | None, typer.Option("--limit", "-l", metavar="GROUP|PATTERN", help="Only these hosts of the inventory; may be repeated.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Hosts of an inventory that are asked at a time.")] = 16,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, metavar="SECONDS", help="For each host of an inventory.")] = 300,
+    timeout: Seconds = 300,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with an interrupted audit of an inventory: its evidence folder.")
     ] = None,
@@ -169,7 +170,7 @@ def audit(
             else:
                 with opened(uri, connection, judge.plan) as target:
                     console.load()
-                    taken, run = auditing.audited(target, judge.plan)
+                    taken, run = auditing.audited(target, judge.plan, timeout)
                 say(f"{uri}: {len(taken.answers)} questions in {told(taken.round_trips)}")
             found.append(kept(judge, run, taken, evidence))
         except HarnessError as error:
@@ -196,6 +197,7 @@ def capture(
     host: Annotated[str, typer.Argument(metavar="TARGET", help="podman://NAME, ssh://USER@HOST, …")],
     *,
     to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Gets the capture; its name ends in .json.zst.")],
+    timeout: Seconds = 300,
     user: User = None,
     sudo: Sudoing = Sudo.AUTO,
     sudo_password_fd: PasswordFd = None,
@@ -216,7 +218,7 @@ def capture(
     judge = judge_of(configured(config, var, var_file), baseline, None, None)
     connection = connection_of(user, sudo, sudo_password_fd, identity, ssh_config, accept_new=accept_new)
     with opened(host, connection, judge.plan) as target:
-        taken = auditing.captured(target, judge.plan)
+        taken = auditing.captured(target, judge.plan, timeout)
     taken.write(to)
     blotted = ", ".join(f"{number} {kind}" for kind, number in taken.redacted.items()) or "nothing"
     say(f"{len(taken.answers)} answers in {told(taken.round_trips)}; blotted out: {blotted}")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.errors import TargetError
 from harness.targets.base import CommandTimeout, Completed, LostError
 from harness.targets.frames import Frame, Lines
-from harness.targets.stream import ERR, OUT, Process, Stream
+from harness.targets.stream import ERR, OUT, NoRoomError, Process, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -256,8 +256,17 @@ class PersistentShell:
         self._stream, self._previous = None, ""
 
     def _kill(self, running: Running) -> None:
-        """Kill what the command started; the shell itself goes on if it then answers."""
-        self._slay(running)
+        """Kill what the command started; the shell itself goes on if it then answers. One that nothing reaches any more is let go."""
+        try:
+            self._slay(running)
+        except NoRoomError:  # for a second shell: the first one makes room
+            self._discard()
+            with suppress(TargetError):
+                self._slay(running)
+            return
+        except TargetError:
+            self._discard()
+            return
         with suppress(Gone):
             if self._follow(running, time.monotonic() + SETTLE_SECONDS):
                 self._previous = ""  # all of it is dead, though its corpses may keep the process group for a while

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import TargetError
 from harness.targets.connection import Sudo
-from harness.targets.stream import CHUNK, ERR, OUT, PATIENCE
+from harness.targets.stream import CHUNK, ERR, OUT, PATIENCE, NoRoomError
 
 if TYPE_CHECKING:
     import paramiko
@@ -57,7 +57,7 @@ class ChannelStream:
             request.add_string(text)
             transport._send_user_message(request)  # type: ignore[attr-defined]  # noqa: SLF001 - exec_command waits for the answer
         except paramiko.ChannelException as error:
-            raise TargetError(f"the host opens no session: {error.text}", hint="MaxSessions of its sshd may be too low") from error
+            raise NoRoomError(f"the host opens no session: {error.text}", hint="MaxSessions of its sshd may be too low") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise TargetError(f"the host opens no session: {str(error) or 'the connection was lost'}") from error
         self._transport = transport

@@ -22,6 +22,10 @@ DRAIN_SECONDS = 0.5
 """How often the draining looks whether it is to end; what is left behind may hold the pipes for ever."""
 
 
+class NoRoomError(TargetError):
+    """A target that is there opens no further shell."""
+
+
 class Stream(Protocol):
     """What a persistent shell talks through: the local process of an engine, or a channel of an SSH connection."""
 
