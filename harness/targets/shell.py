@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.errors import TargetError
 from harness.targets.base import CommandTimeout, Completed, LostError
 from harness.targets.frames import Frame, Lines
-from harness.targets.stream import ERR, OUT, NoRoomError, Process, Stream
+from harness.targets.stream import ERR, OUT, Process, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -259,11 +259,6 @@ class PersistentShell:
         """Kill what the command started; the shell itself goes on if it then answers. One that nothing reaches any more is let go."""
         try:
             self._slay(running)
-        except NoRoomError:  # for a second shell: the first one makes room
-            self._discard()
-            with suppress(TargetError):
-                self._slay(running)
-            return
         except TargetError:
             self._discard()
             return

@@ -15,6 +15,7 @@ from harness.targets.base import CommandTimeout
 from harness.targets.connection import Connection, Sudo
 from harness.targets.shell import PersistentShell
 from harness.targets.sshlink import Bastions
+from harness.targets.stream import NoRoomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,10 +127,21 @@ class SshTarget:
         self.close()
 
     def stream(self) -> Stream:
-        """Start a bash as root, over a new connection if the old one was lost."""
+        """Start a bash as root, over a new connection if the old one was lost, or has no room for a second shell (MaxSessions 1)."""
         if not self._link.alive:
-            self._link.close()
-            self._link = sshlink.opened(self.config, self._connection, self._bastions)
+            self._log_in_again()
+        try:
+            return self._bash()
+        except NoRoomError:
+            self._log_in_again()
+            return self._bash()
+
+    def _log_in_again(self) -> None:
+        self._link.close()
+        self._link = sshlink.opened(self.config, self._connection, self._bastions)
+
+    def _bash(self) -> Stream:
+        """Start a bash as root. Raises TargetError."""
         seconds = sshlink.patience(self.config, self._connection)
         user, sudo, ask = self.config.user, self._connection.sudo, self._connection.password
         if sudo is not Sudo.PASSWORD or user == "root":
