@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +16,20 @@ from harness.batch import batch
 from harness.capture import Answer
 from harness.suite import CannotTell
 from harness.targets.base import CommandTimeout
+from harness.targets.lanes import lanes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.targets.base import Target
+    from harness.batch import Batch
+    from harness.targets.base import Completed, Target
 
 __all__ = ["Backend", "Replay", "host_for"]
 
 SECONDS = 120.0
 """Limit for one command that is asked by itself; a search through a whole file system takes its time."""
+LONG = re.compile(r"\b(aide|find|getent|grep|rpm|sshd|yum)\b")
+"""What takes as long as everything else together, and stays out of the way of it where two commands run at a time."""
 
 
 class Answering(BaseBackend):  # type: ignore[misc]  # testinfra ships no types
@@ -73,35 +79,46 @@ class Backend(Answering):
         self._records: list[Answer] = []
         self._moment = 0
         self._lock = threading.Lock()
+        self._asking: dict[str, threading.Lock] = {}
 
     def prepare(self, commands: Sequence[str]) -> None:
         """Ask many questions at once, so that the checks find their answers; what took too long is asked again when a check wants it."""
         new = [text for text in dict.fromkeys(commands) if text not in self.known]
+        parts = shares(new) if lanes_of(self.target) > 1 else [new]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(self._prepare, parts))
+
+    def _prepare(self, new: Sequence[str]) -> None:
         if new:
-            asked = batch(new)
-            self.round_trips += 1
-            answers, _ = asked.answers(self.target.run(asked.text, timeout=asked.seconds))
+            answers, _ = self._answered(batch(new))
             self._keep(answers[text] for text in new if text in answers and not answers[text].timed_out)
 
     def find(self, text: str) -> Answer:
         """Ask the target, unless somebody else has just done so."""
         with self._lock:
+            own = self._asking.setdefault(text, threading.Lock())
+        with own:
             return self.known.get(text) or self._ask(text)
 
-    def _ask(self, text: str) -> Answer:
-        asked = batch([text], limit=SECONDS)
-        self.round_trips += 1
+    def _answered(self, asked: Batch) -> tuple[Mapping[str, Answer], Completed]:
+        with self._lock:
+            self.round_trips += 1
         completed = self.target.run(asked.text, timeout=asked.seconds)
-        answer = asked.answers(completed)[0].get(text)
+        return asked.answers(completed)[0], completed
+
+    def _ask(self, text: str) -> Answer:
+        answers, completed = self._answered(batch([text], limit=SECONDS))
+        answer = answers.get(text)
         if answer is None:
             raise CannotTell(f"no answer came back to `{text}`: {completed.err.strip()[-300:]}")
         self._keep([replace(answer, seconds=completed.seconds)])
         return self.known[text]
 
     def _keep(self, answers: Iterable[Answer]) -> None:
-        for answer in answers:
-            self.known[answer.command] = replace(answer, moment=self._moment)
-            self._records.append(self.known[answer.command])
+        with self._lock:
+            for answer in answers:
+                self.known[answer.command] = replace(answer, moment=self._moment)
+                self._records.append(self.known[answer.command])
 
     def forget(self) -> None:
         """Start a new judging pass: what was true before a restart has to be asked again. The records stay."""
@@ -146,6 +163,12 @@ class Replay(Answering):
         self.missing[text] = None
         self.lacked = True
         return Answer(text, *grouping.placeholder(text))
+
+
+def shares(questions: Sequence[str]) -> list[list[str]]:
+    """Divide questions for two lanes; none of them changes what another one looks at."""
+    long = [text for text in questions if LONG.search(text)]
+    return [part for part in ([text for text in questions if text not in set(long)], long) if part] or [[]]
 
 
 def host_for(target: Target) -> Host:

@@ -248,13 +248,14 @@ user=isms-probe
 salt=$(tr -dc bdfhjmpr </dev/urandom | head -c 4)
 good="Tr1al-$salt-of-words!q"
 clean() {{ faillock --user $user --reset; rm -f /etc/sudoers.d/$user; userdel -rf $user; }}
-clean >/dev/null 2>&1
+if getent passwd $user; then clean; fi >/dev/null 2>&1
 trap 'clean >/dev/null 2>&1' EXIT
 {{ useradd -m $user && chage -m 0 -M 90 $user && echo "$user:$good" | chpasswd -c SHA512; }} || exit 70
 umask 0337
 printf 'Defaults:%s passwd_tries=1\\n%s ALL=(ALL) PASSWD: ALL\\n' $user $user >/etc/sudoers.d/$user
-root() {{ su -s /bin/sh $user -c "echo '$1' | sudo -k -S -p '' id -un" 2>/dev/null | tail -n 1; }}
-change() {{ printf '%s\\n' "$good" "$1" "$1" | su -s /bin/sh $user -c passwd >/dev/null 2>&1 && echo taken || echo refused; }}
+being="setpriv --reuid $(id -u $user) --regid $(id -g $user) --init-groups"
+root() {{ said=$(printf '%s\\n' "$1" | $being sudo -k -S -p '' id -un 2>/dev/null); echo "${{said##*$'\\n'}}"; }}
+change() {{ printf '%s\\n' "$good" "$1" "$1" | $being passwd >/dev/null 2>&1 && echo taken || echo refused; }}
 echo weak=$(change password1)
 new="An0ther:$salt:phrase?zk"
 echo strong=$(change "$new")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -12,6 +13,7 @@ from harness.errors import TargetError, UsageError
 from harness.model import Environment
 from harness.targets import files, relay, vmssh
 from harness.targets.base import CommandTimeout
+from harness.targets.lanes import Lanes
 from harness.targets.ports import Ports
 from harness.targets.shell import PersistentShell
 from harness.vms import machine as machines
@@ -31,6 +33,8 @@ SHUTDOWN_SECONDS = 120.0
 ATTENDED_SECONDS = 5.0
 """For the shells of a disk image to answer, before SSH is tried."""
 POLL_SECONDS = 0.3
+LOOK_SECONDS = 5.0
+FULL = "stands still, since what it wrote found no space on the disk of this machine"
 STILL_COMING = frozenset({"", "initializing", "starting", "offline", "unknown"})
 
 
@@ -50,7 +54,9 @@ class VmTarget:
         self._closed = False
         self._taken: set[int] = set()
         self._unattended = False
-        self._shell = PersistentShell(self._open, name=f"virtual machine {guest.name}")
+        self._halted, self._looked = False, time.monotonic()
+        self._taking = threading.Lock()
+        self._shell = Lanes([PersistentShell(self._open, name=f"virtual machine {guest.name}") for _ in machines.SHELLS[:-1]])
         self._over_ssh = over_ssh
         self._ssh = vmssh.Way(guest)
 
@@ -85,6 +91,11 @@ class VmTarget:
         """How it was made and booted: kernel, accelerator, what was injected, and the state of its systemd."""
         return {**self.guest.record.facts, **self._facts, "channel": "ssh" if self._over_ssh or self._unattended else "serial ports"}
 
+    @property
+    def lanes(self) -> int:
+        """How many commands it runs at a time; the last shell at its serial ports is for killing what hangs."""
+        return 1 if self._over_ssh or self._unattended else len(machines.SHELLS) - 1
+
     def come_up(self) -> None:
         """Wait until the guest's systemd has started everything. Raises TargetError, with the console's last lines, when it does not."""
         began = time.monotonic()
@@ -109,9 +120,9 @@ class VmTarget:
         try:
             return self._shell.run(command, stdin=stdin, timeout=timeout, on_line=on_line)
         except TargetError as error:
-            if self._closed or self.guest.running():
+            if self._closed or self._alive():
                 raise
-            raise self.dead("ended") from error
+            raise self.dead(FULL if self._halted else "ended") from error
 
     def put(self, data: bytes, path: str, *, mode: int = 0o600) -> None:
         """See Target."""
@@ -187,6 +198,12 @@ class VmTarget:
             hint="`harness doctor` shows whether virtual machines work here",
         )
 
+    def _alive(self) -> bool:
+        """Tell whether the guest runs; every now and then also whether qemu had to stop it."""
+        if not self._halted and time.monotonic() - self._looked > LOOK_SECONDS:
+            self._halted, self._looked = self.guest.halted(), time.monotonic()
+        return self.guest.running() and not self._halted
+
     def _settled(self, deadline: float) -> str:
         """Wait for systemd and return its state, with the units that failed."""
         while True:
@@ -207,8 +224,8 @@ class VmTarget:
         try:
             return self._shell.run("systemctl is-system-running", timeout=max(1.0, deadline - time.monotonic())).out.strip()
         except (TargetError, CommandTimeout) as error:
-            if not self.guest.running():
-                raise self.dead("ended while it booted") from error
+            if not self._alive():
+                raise self.dead(FULL if self._halted else "ended while it booted") from error
             return ""
 
     def _open(self) -> Stream:
@@ -223,7 +240,7 @@ class VmTarget:
             try:
                 return self._port(ATTENDED_SECONDS)
             except TargetError:
-                if not self.guest.running() or time.monotonic() > deadline:
+                if not self._alive() or time.monotonic() > deadline:
                     raise
             if vmssh.answers(self.guest):
                 with suppress(TargetError):
@@ -233,16 +250,17 @@ class VmTarget:
 
     def _port(self, seconds: float) -> Stream:
         """Connect to the first shell at the guest's serial ports that nobody of us uses."""
-        for number, pair in enumerate(machines.SHELLS):
-            if number not in self._taken:
-                self._taken.add(number)
-                out, err = (self.guest.folder / f"{name}.sock" for name in pair)
-                try:
-                    return Ports(out, err, alive=self.guest.running, seconds=seconds, closed=partial(self._taken.discard, number))
-                except BaseException:
-                    self._taken.discard(number)
-                    raise
-        raise TargetError(f"all shells of {self.name} are in use")
+        with self._taking:
+            number = next((number for number in range(len(machines.SHELLS)) if number not in self._taken), None)
+            if number is None:
+                raise TargetError(f"all shells of {self.name} are in use")
+            self._taken.add(number)
+        out, err = (self.guest.folder / f"{name}.sock" for name in machines.SHELLS[number])
+        try:
+            return Ports(out, err, alive=self._alive, seconds=seconds, closed=partial(self._taken.discard, number))
+        except BaseException:
+            self._taken.discard(number)
+            raise
 
 
 def open_uri(uri: str) -> VmTarget:

@@ -76,6 +76,12 @@ class Guest:
         record = self.record
         return record.pid > 0 and bool(record.started) and leftovers.start_of(record.pid) == record.started
 
+    def halted(self) -> bool:
+        """Tell whether qemu holds the guest since a write to its disk failed, as when no space is left here. It goes on by itself never."""
+        with suppress(TargetError), self.monitor(seconds=1.0) as monitor:
+            return bool(monitor("query-status")["status"] == "io-error")
+        return False
+
     def start(self, *, snapshot: str | None = None, outlive: bool = False) -> None:
         """Start qemu, from a snapshot if one is named. `outlive`: it goes on when this process ends, however it does.
 

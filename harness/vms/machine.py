@@ -17,8 +17,8 @@ which it does on an old Intel and costs a third more; no mitigation is switched 
 CONSOLE, MONITOR = "console.log", "qmp.sock"
 VARIABLES = "variables.qcow2"
 """The guest's own copy of its firmware's variables, in a form that a snapshot takes in."""
-SHELLS = (("shell0.out", "shell0.err"), ("shell1.out", "shell1.err"))
-"""Sockets of the second channel: two shells, since a command that hangs is killed through another one."""
+SHELLS = (("shell0.out", "shell0.err"), ("shell1.out", "shell1.err"), ("shell2.out", "shell2.err"))
+"""Sockets of the second channel: a shell for each processor, and one through which a command that hangs is killed."""
 
 
 @dataclass(frozen=True, slots=True)

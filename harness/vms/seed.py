@@ -18,12 +18,12 @@ ATTENDED = """\
 modprobe -q virtio_console
 cd /run && umask 0077 && printf '%s\\n' 'exec 6<>/run/harness-never 7>/dev/null' "$0" >harness-attendant
 [ -p harness-never ] || mkfifo harness-never
-for port in 1 3; do
+for port in 1 3 5; do
   systemd-run --quiet --no-block --unit=harness-shell-$port --property=DefaultDependencies=no --setenv=HOME=/root -- \\
     /bin/bash --noprofile --norc /run/harness-attendant $port $((port + 1))
 done
 """
-"""Starts the attendants of both shells, as the initrd of our own disks does; their text is `$0`. All of it is gone at the next start."""
+"""Starts the attendants of all shells, as the initrd of our own disks does; their text is `$0`. All of it is gone at the next start."""
 
 
 def write(path: Path, *, name: str, user: str, public_key: str) -> Path:

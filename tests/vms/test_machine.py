@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.vms.machine import ARGUMENTS, Accelerator, Machine, Record
+from harness.vms.machine import ARGUMENTS, EMULATED, Accelerator, Machine, Record
 
 
 def test_a_guest_listens_on_the_loopback_address_only_and_reaches_nothing() -> None:
@@ -52,7 +52,7 @@ def test_a_snapshot_changes_nothing_but_where_it_starts() -> None:
     assert machine.command("one", snapshot="ready") == [*machine.command("one"), "-loadvm", "ready"]
 
 
-@pytest.mark.parametrize(("name", "word"), [("kvm", "host"), ("tcg", "qemu64")])
+@pytest.mark.parametrize(("name", "word"), [("kvm", "host"), ("tcg", EMULATED)])
 def test_an_accelerator_has_its_processor(name: str, word: str) -> None:
     assert word in Accelerator(name, "").options
 
