@@ -56,7 +56,7 @@ def call(rule_id: str, check: Callable[[], object], *suites: Path) -> Outcome:
     `suites` are the folders of the suites: an assertion counts as a failure of the rule only when it stands in one. An
     assertion that fails inside a library means that the question could not be asked.
     """
-    from harness.suite import observations
+    from harness.expecting import observations
 
     seen: list[Observation] = []
     token = observations.set(seen)
@@ -71,7 +71,7 @@ def call(rule_id: str, check: Callable[[], object], *suites: Path) -> Outcome:
 
 def classify(error: BaseException, *suites: Path) -> tuple[Status, str]:
     """Tell a failed rule from a question that could not be answered."""
-    from harness.suite import CannotTell, Unexpected
+    from harness.expecting import CannotTell, Unexpected
 
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Unexpected):

@@ -13,7 +13,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from harness.errors import TargetError
-from harness.suite import CannotTell, Unexpected
+from harness.expecting import CannotTell, Unexpected
 from harness.targets import sshlink
 
 if TYPE_CHECKING:

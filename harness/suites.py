@@ -61,7 +61,7 @@ def load(folders: Sequence[Path], known: Collection[str]) -> tuple[Check, ...]:
 def digest(folders: Sequence[Path]) -> str:
     """Return a digest of the suites' texts, and of what words their questions."""
     found = hashlib.sha256()
-    wording = [Path(__file__).with_name(name) for name in ("suite.py", "grouping.py")]
+    wording = [Path(__file__).with_name(name) for name in ("facts.py", "grouping.py")]
     for path in [*wording, *(path for folder in folders for path in sorted(folder.glob("*.py")))]:
         found.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()

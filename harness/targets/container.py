@@ -217,7 +217,7 @@ class ContainerTarget:
         return [*self.engine.command, "exec", "-i", "--user=0", self._container, "/bin/bash", "--noprofile", "--norc", "-c", PROXY]
 
     def look(self, entry: Mapping[str, Any]) -> None:
-        """Find out the facts of a container that somebody else started, from what the engine says of it, without changing anything in it."""
+        """Find out the facts of a container that somebody else started, beside those in the engine's `entry`; nothing in it is changed."""
         systemd = self.run("cat /proc/1/comm", timeout=boot.QUESTION_SECONDS).out.strip() == "systemd"
         self._facts |= {**described(entry), "init": "systemd" if systemd else "none"}
         self._facts["system"] = boot.state(self) if systemd else "running without systemd"
