@@ -84,7 +84,10 @@ class Backend(Answering):
     def prepare(self, commands: Sequence[str]) -> None:
         """Ask many questions at once, so that the checks find their answers; what took too long is asked again when a check wants it."""
         new = [text for text in dict.fromkeys(commands) if text not in self.known]
-        parts = shares(new) if lanes_of(self.target) > 1 else [new]
+        if lanes_of(self.target) == 1:
+            self._prepare(new)  # in this thread, which Ctrl-C reaches
+            return
+        parts = shares(new)
         with ThreadPoolExecutor(len(parts)) as pool:
             list(pool.map(self._prepare, parts))
 
