@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from harness import __version__, cli_audit, cli_drift, cli_evidence, cli_rules, cli_toe, cli_vm
+from harness import __version__, cli_audit, cli_drift, cli_evaluate, cli_evidence, cli_rules, cli_toe, cli_vm
 from harness.cli_evidence import SignKey, signer_of
 from harness.errors import HarnessError, UnreachableError, UsageError
 from harness.options import Config, Format, Output, Quiet, Var, VarFile, settings_from
@@ -191,7 +191,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write the two fil
         sys.stdout.write(f"{path}\n")
 
 
-for part in (cli_rules, cli_audit, cli_drift, publishing, cli_evidence, cli_vm, cli_toe):
+for part in (cli_rules, cli_audit, cli_evaluate, cli_drift, publishing, cli_evidence, cli_vm, cli_toe):
     part.register(app)
 
 

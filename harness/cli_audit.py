@@ -1,4 +1,4 @@
-"""`harness audit`, `harness capture` and `harness evaluate`: parse, call, print, exit code."""
+"""`harness audit` and `harness capture`: parse, call, print, exit code."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("audit")(audit)
     app.command("capture")(capture)
-    app.command("evaluate")(evaluate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,35 +222,6 @@ def capture(
     blotted = ", ".join(f"{number} {kind}" for kind, number in taken.redacted.items()) or "nothing"
     say(f"{len(taken.answers)} answers in {told(taken.round_trips)}; blotted out: {blotted}")
     sys.stdout.write(f"{to}\n")
-
-
-def evaluate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Captures, or the capture.json.zst of a run.")],
-    *,
-    baseline: BaselineName = None,
-    rule: Rules = None,
-    evidence: Folder = None,
-    waivers: Waivers = None,
-    config: Config = None,
-    var: Var = None,
-    var_file: VarFile = None,
-    output: Output = Format.TEXT,
-) -> None:
-    """Judge captures, offline, by the rules and values of now. Exit 0: clean, 1: findings."""
-    from harness import audit as auditing
-    from harness import capture as captures
-
-    judge = judge_of(configured(config, var, var_file), baseline, rule, waivers)
-    found: list[Judged | Missed] = []
-    for file in files:
-        try:
-            taken = captures.read(file)
-            found.append(kept(judge, auditing.evaluated(taken, judge.plan), taken, evidence))
-        except HarnessError as error:
-            if len(files) == 1:
-                raise
-            found.append(Missed(f"capture://{file}", error))
-    show(found, output, several=len(files) > 1)
 
 
 def configured(config: Path | None, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Settings | None:

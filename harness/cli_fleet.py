@@ -94,7 +94,7 @@ def carry_out(request: Request, output: Format, say: Progress) -> int:
     if output is Format.JSON:
         sys.stdout.write(json.dumps(fleet_report.as_data(store, found), ensure_ascii=False, indent=2) + "\n")
     else:
-        fleet_report.show(store, found, request.plan.content.rules)
+        fleet_report.show(found, total, request.plan.content.rules)
         sys.stdout.write(f"evidence  {store.folder}\n")
     if found.waiting or any(not row.judged for row in rows):
         sys.stderr.write(f"hint: what is missing is asked by `harness audit --resume {store.folder}`\n")

@@ -23,8 +23,12 @@ MOST_CLEAN = 40
 
 def as_data(store: Store, found: Summary) -> dict[str, Any]:
     """Return a fleet as data, with its rules and errors counted."""
+    return {**fleet_store.as_data(store, found.rows, found.finished), **counted(found)}
+
+
+def counted(found: Summary) -> dict[str, Any]:
+    """Return how many hosts each rule and each error is about."""
     return {
-        **fleet_store.as_data(store, found.rows, found.finished),
         "rules": [{"rule": finding.rule, "severity": finding.severity, "hosts": number} for finding, number in found.rules],
         "errors": [{"error": reason, "hosts": number} for reason, number in found.errors],
     }
@@ -41,15 +45,16 @@ def progress(row: Row, counts: Mapping[str, int], total: int) -> str:
     return f"{counts['done']}/{total} hosts, {counts['failing']} failing, {counts['missed']} unreachable │ {row.name}: {said}"
 
 
-def show(store: Store, found: Summary, rules: Mapping[str, Rule], stream: TextIO | None = None) -> None:
-    """Print a fleet for people: hosts and their counts, the rules that most hosts miss, why hosts could not be judged, the sum."""
+def show(found: Summary, total: int, rules: Mapping[str, Rule], stream: TextIO | None = None, *, missed: str = "unreachable") -> None:
+    """Print a fleet of `total` hosts for people: their counts, the rules that most miss, why hosts could not be judged, the sum."""
     from rich.console import Console
     from rich.text import Text
 
     out = stream or sys.stdout
     console = Console(file=out, highlight=False, soft_wrap=not out.isatty(), width=None if out.isatty() else 160)
     clean = [row for row in found.rows if row.judged and not row.bad]
-    console.print(table([row for row in found.rows if row not in clean[MOST_CLEAN:]]))
+    unlisted = set(map(id, clean[MOST_CLEAN:]))
+    console.print(table([row for row in found.rows if id(row) not in unlisted]))
     if len(clean) > MOST_CLEAN:
         console.print(Text(f"and {len(clean) - MOST_CLEAN} hosts more without findings"))
     if found.rules:
@@ -64,11 +69,8 @@ def show(store: Store, found: Summary, rules: Mapping[str, Rule], stream: TextIO
         for reason, number in found.errors:
             console.print(Text(f"  {number:5}  {reason}"))
     waiting = f", {found.waiting} not asked" if found.waiting else ""
-    missed = len(found.rows) - found.judged
-    total = len(store.entries)
-    console.print(
-        Text(f"\n{total} hosts: {found.judged - found.failing} without findings, {found.failing} failing, {missed} unreachable{waiting}")
-    )
+    sums = f"{found.judged - found.failing} without findings, {found.failing} failing, {len(found.rows) - found.judged} {missed}"
+    console.print(Text(f"\n{total} hosts: {sums}{waiting}"))
 
 
 def table(rows: list[Row]) -> Table:

@@ -230,8 +230,13 @@ def as_data(store: Store, rows: Sequence[Row], finished: datetime | None) -> dic
             "error": sum(not row.judged for row in rows),
             "waiting": len(store.entries) - len(rows),
         },
-        "hosts": [{**asdict(row), "status": status_of(row)} for row in rows],
+        "hosts": rows_data(rows),
     }
+
+
+def rows_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return rows as data."""
+    return [{**asdict(row), "status": status_of(row)} for row in rows]
 
 
 def status_of(row: Row) -> str:
