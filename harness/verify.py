@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -295,14 +296,16 @@ def hardened(target: Target, rendered: Sequence[Rendered], kept: Evidence, say: 
     """Run every document's build and validate phases, then the build phases again: a good document changes nothing twice."""
     runner = toe.Runner(target, kept.logs, say, on_line=say.line)
     ran: list[DocumentRun] = []
-    loaded = [(document, toe.load(document.data, name=kept.documents_folder / document.file_name)) for document in rendered]
-    for document, parsed in loaded:
-        outcome = runner.run(parsed, phases=("build", "validate"), parameters=document.parameters)
-        refuse_failure(document.name, outcome)
-        ran.append(DocumentRun(document.name, document.sha256, outcome.status.value, changes_in(outcome), None, dict(document.parameters)))
-    for index, (document, parsed) in enumerate(loaded):
+    with ThreadPoolExecutor(1) as beside:  # the next documents are read while one runs
+        loading = [beside.submit(toe.load, document.data, name=kept.documents_folder / document.file_name) for document in rendered]
+        for document, parsed in zip(rendered, loading, strict=True):
+            outcome = runner.run(parsed.result(), phases=("build", "validate"), parameters=document.parameters)
+            refuse_failure(document.name, outcome)
+            changes, parameters = changes_in(outcome), dict(document.parameters)
+            ran.append(DocumentRun(document.name, document.sha256, outcome.status.value, changes, None, parameters))
+    for index, (document, parsed) in enumerate(zip(rendered, loading, strict=True)):
         say(f"{document.name} again: a second run must change nothing")
-        outcome = runner.run(parsed, phases=("build",), parameters=document.parameters)
+        outcome = runner.run(parsed.result(), phases=("build",), parameters=document.parameters)
         refuse_failure(document.name, outcome)
         ran[index] = replace(ran[index], changes_again=changes_in(outcome))
     return tuple(ran)

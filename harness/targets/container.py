@@ -226,11 +226,15 @@ class ContainerTarget:
 
     def _remove(self) -> None:
         self._closed = True
-        self._shell.close()
-        if self._order is None:
-            return
-        if leftovers.remove(self.engine, self._order.run):
-            leftovers.unwatch(self._order.run)
+        try:
+            if self._order is not None:
+                self._discard(self._order)
+        finally:
+            self._shell.close()  # last, since the shell ends with its container by itself
+
+    def _discard(self, order: Order) -> None:
+        if leftovers.remove(self.engine, order.run):
+            leftovers.unwatch(order.run)
         else:
             self._say(f"container {self.name} could not be removed; try `{self.engine.name} rm -f {self.name}`")
 
