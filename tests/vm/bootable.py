@@ -71,8 +71,8 @@ for folder in dev sys proc; do mount --move /$folder /sysroot/$folder; done
 exec switch_root /sysroot /sbin/init
 """
 NETWORK = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n"
-CLOUD = "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
-"""As on the images for KVM; the others ask EC2 alone."""
+CLOUD = "datasource_list: [NoCloud, Ec2, None]\nnetwork: {config: disabled}\nsystem_info: {distro: debian}\n"
+"""As on the images for KVM; the others ask EC2 alone. The programs are Debian's, and so are the modes that its sshd asks of host keys."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,19 @@ def furnished(tree: Path, parts: Parts) -> None:
     for name, target in (("usr", "usr"), ("etc/cloud", "etc/cloud"), ("lib", "usr/lib")):
         run("cp", "-a", "--remove-destination", f"{parts.cloud / name}/.", tree / target)
     (tree / "etc/cloud/cloud.cfg").write_bytes(amazons)
+    # As installed packages are; else the first boot would compile them, on a processor that is emulated.
+    run(
+        "chroot",
+        tree,
+        "python3",
+        "-m",
+        "compileall",
+        "-q",
+        "-x",
+        "(test|idlelib|lib2to3)/",
+        "/usr/lib/python3/dist-packages",
+        "/usr/lib/python3.11",
+    )
     run("chroot", tree, "userdel", "-r", "ec2-user")
     (tree / "etc/sudoers.d/90-cloud-init-users").unlink()
     (tree / "etc/cloud/cloud.cfg.d/98-image.cfg").write_text(CLOUD, "ascii")
