@@ -1,7 +1,8 @@
 """Measures the audit of a fleet: as many sshds on loopback addresses as hosts are asked for, all in one container on this machine.
 
 `ci/nox -s bench` measures one host; this is `python ci/bench_fleet.py --hosts 100`: wall seconds, CPU seconds of harness and its peak
-memory, whole process, and the CPU seconds of the targets, which the same CPUs do and which count in the wall seconds.
+memory, whole process, and the CPU seconds of the targets, which the same CPUs do and which count in the wall seconds. With `--captures N`
+it then has `harness evaluate FOLDER` judge so many captures, made of those that the hosts gave.
 """
 
 from __future__ import annotations
@@ -9,22 +10,28 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ci.bench import machine  # noqa: E402 - scripts are run by path
+from harness import capture as captures  # noqa: E402 - scripts are run by path
 from tests.sshworld import World  # noqa: E402 - scripts are run by path
 
 HARNESS = str(Path(sys.executable).with_name("harness"))
 PORT = 2022
 MOST_SECONDS = 1800
+CHANGED = 0.1
+"""Share of its answers in which a made capture differs from the one that it was made of, and from most others."""
+SEED = 4
 CONFIG = """\
 Port {port}
 HostKey /etc/ssh/world_ed25519
@@ -68,6 +75,12 @@ def measure(world: World, folder: Path, addresses: list[str], jobs: int) -> dict
         "json",
     ]
     targets = targets_cpu(world)
+    figures = whole_process(command, folder, len(addresses))
+    return {"hosts": len(addresses), "jobs": jobs, **figures, "targets_cpu_seconds": round(targets_cpu(world) - targets, 2)}
+
+
+def whole_process(command: list[str], folder: Path, judged: int) -> dict[str, object]:
+    """Run harness and return what it used; its peak memory is that of the hungriest process so far."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True, timeout=MOST_SECONDS, check=False
@@ -76,16 +89,37 @@ def measure(world: World, folder: Path, addresses: list[str], jobs: int) -> dict
     if done.returncode not in {0, 1}:
         raise SystemExit(f"harness ended with {done.returncode}: {done.stderr[-2000:]}")
     summary = json.loads(done.stdout)["summary"]
-    if summary["judged"] != len(addresses):
-        raise SystemExit(f"not all hosts were judged: {summary}; {done.stderr[-2000:]}")
+    if summary["judged"] != judged:
+        raise SystemExit(f"not all were judged: {summary}; {done.stderr[-2000:]}")
     return {
-        "hosts": len(addresses),
-        "jobs": jobs,
         "wall_seconds": round(seconds, 2),
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
-        "targets_cpu_seconds": round(targets_cpu(world) - targets, 2),
         "peak_mib": after.ru_maxrss // 1024,
     }
+
+
+def made(folder: Path, number: int) -> Path:
+    """Make captures of those that the hosts of an audit gave: in each, some answers lack a line."""
+    chance = random.Random(SEED)  # noqa: S311 - no secret
+    given = [captures.read(path) for path in sorted(folder.glob("evidence/*/hosts/*/capture.json.zst"))]
+    into = folder / "captures"
+    into.mkdir(exist_ok=True)
+    for count in range(number):
+        capture = given[count % len(given)]
+        answers = []
+        for answer in capture.answers:
+            lines = answer.stdout.splitlines(keepends=True)
+            if len(lines) > 1 and chance.random() < CHANGED and "os-release" not in answer.command:
+                del lines[chance.randrange(len(lines))]
+            answers.append(replace(answer, stdout=b"".join(lines)))
+        replace(capture, answers=tuple(answers)).write(into / f"host-{count:04}{captures.SUFFIX}")
+    return into
+
+
+def measure_captures(folder: Path, number: int) -> dict[str, object]:
+    """Judge captures once, as a whole process."""
+    command = [HARNESS, "evaluate", str(made(folder, number)), "--format", "json", "--quiet"]
+    return {"captures": number, **whole_process(command, folder, number)}
 
 
 def home(folder: Path, world: World) -> None:
@@ -102,6 +136,7 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, default=100, metavar="N")
     parser.add_argument("--jobs", type=int, default=[16], nargs="+", metavar="N", help="hosts at a time; several are measured in turn")
     parser.add_argument("--repeat", type=int, default=3, metavar="N")
+    parser.add_argument("--captures", type=int, default=0, metavar="N", help="judge so many captures, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures with the machine they were taken on")
     options = parser.parse_args()
     figures = []
@@ -115,6 +150,9 @@ def main() -> int:
                 for _ in range(options.repeat):
                     figures.append(measure(world, folder, addresses, jobs))
                     print(figures[-1], flush=True)
+            for _ in range(options.repeat if options.captures else 0):
+                figures.append(measure_captures(folder, options.captures))
+                print(figures[-1], flush=True)
         finally:
             world.end()
     if options.json:

@@ -73,7 +73,9 @@ def many(judge: Judge, places: Sequence[Path], evidence: Path | None, output: Fo
         sys.stderr.write(f"warning: {warning}\n")
     found = fleet.summary(rows, len(rows))
     if output is Format.JSON:
-        sys.stdout.write(json.dumps(as_data(found), ensure_ascii=False, indent=2) + "\n")
+        # Piece by piece: as one text, the findings of a thousand hosts are some hundred megabytes of parts.
+        json.dump(as_data(found), sys.stdout, ensure_ascii=False, indent=2)
+        sys.stdout.write("\n")
     else:
         fleet_report.show(found, len(rows), judge.plan.content.rules, missed="not judged")
     return fleet.exit_code(rows)

@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,18 @@ class Row:
         return sum(finding.status == Status.FAIL and finding.severity == severity for finding in self.findings)
 
 
+@cache
+def finding(rule: str, status: str, severity: str) -> Finding:
+    """Return a finding, the same one for all hosts: a large fleet has many thousands of them."""
+    return Finding(rule, status, severity)
+
+
+@cache
+def finding_data(found: Finding) -> dict[str, str]:
+    """Return a finding as data, which nobody may change."""
+    return asdict(found)
+
+
 def row_of(entry: Entry, run: Run, folder: str, seconds: float, round_trips: int) -> Row:
     """Return the row of a host that was judged."""
     order = list(Severity)
@@ -95,7 +108,7 @@ def row_of(entry: Entry, run: Run, folder: str, seconds: float, round_trips: int
         run=run.id,
         folder=folder,
         counts=run.counts(),
-        findings=tuple(Finding(result.rule, result.status.value, result.severity.value) for result in bad),
+        findings=tuple(finding(result.rule, result.status.value, result.severity.value) for result in bad),
         seconds=round(seconds, 3),
         round_trips=round_trips,
     )
@@ -236,7 +249,15 @@ def as_data(store: Store, rows: Sequence[Row], finished: datetime | None) -> dic
 
 def rows_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return rows as data."""
-    return [{**asdict(row), "status": status_of(row)} for row in rows]
+    return [
+        {
+            **{each.name: getattr(row, each.name) for each in fields(row)},
+            "counts": dict(row.counts),
+            "findings": [finding_data(found) for found in row.findings],
+            "status": status_of(row),
+        }
+        for row in rows
+    ]
 
 
 def status_of(row: Row) -> str:
