@@ -132,7 +132,7 @@ def tests(session: nox.Session) -> None:
 def vm(session: nox.Session) -> None:
     """Harden, boot in a virtual machine, break what only a restart shows, and look for what is left; arguments go to pytest."""
     prepare(session)
-    session.run("pytest", *(session.posargs or ("tests/vm",)))
+    session.run("pytest", *(session.posargs or ("tests/vms", "tests/vm")))
 
 
 @nox.session(default=False)
@@ -155,8 +155,10 @@ def verify(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def mutate(session: nox.Session) -> None:
-    """Break every setting of a hardened machine and see that its rule reports it, and no other; `-- --subject ssh` chooses."""
+    """Break every setting of a hardened machine and see that its rule reports it, and no other; `-- --subject ssh` chooses, `--vm` too."""
     prepare(session)
+    if "--vm" in session.posargs:
+        call(session, "python", "ci/system_packages.py", "vm")
     call(session, "python", "-m", "tests.mutations.run", *session.posargs)
 
 
