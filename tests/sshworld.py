@@ -6,6 +6,7 @@ import os
 import secrets
 import select
 import shlex
+import shutil
 import socket
 import subprocess
 import threading
@@ -15,13 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import pytest
+
 from harness import engine as engines
 from harness import images
 
 if TYPE_CHECKING:
-    from harness.engine import Engine
+    from collections.abc import Mapping
 
-USERS = r"""
+    from harness.engine import Engine
+    from harness.targets.base import Target
+
+HOSTS = r"""
 set -e
 install -d -m 0755 /run/sshd
 rm -f /run/nologin
@@ -39,30 +45,18 @@ if re.sub(r"'[^']*'", "", text).translate({ord(c): None for c in "/ -_.="}).isal
 sys.exit("plainsh: syntax error: " + text)
 SHELL
 chmod 0755 /usr/local/bin/plainsh
-user() {
-  id "$1" >/dev/null 2>&1 || useradd -m -s "$2" "$1"
-  home=$(getent passwd "$1" | cut -d: -f6)
-  install -d -m 0700 -o "$1" "$home/.ssh"
-  printf '%s\n' "$keys" >"$home/.ssh/authorized_keys"
-  chown -R "$1" "$home/.ssh"
-}
-user root /bin/bash
-user ec2-user /bin/bash
-for name in asks stranger ttys noisy hung; do user $name /bin/bash; done
-user plain /usr/local/bin/plainsh
-user dashing /usr/local/bin/dash
-user closed /sbin/nologin
-printf 'asks:pass word$1\n' | chpasswd
-printf '%s\n' 'asks ALL=(ALL) ALL' 'ttys ALL=(ALL) NOPASSWD: ALL' 'Defaults:ttys requiretty' 'plain ALL=(ALL) NOPASSWD: ALL' \
-  'dashing ALL=(ALL) NOPASSWD: ALL' 'noisy ALL=(ALL) NOPASSWD: ALL' 'Defaults:noisy use_pty' >>/etc/sudoers
-cat >~noisy/.bashrc <<'RC'
-echo "Welcome to this host"; echo "it is monitored" >&2; printf 'no line end'
-export LANG=ko_KR.UTF-8 LC_ALL=ko_KR.UTF-8 BASH_ENV=/home/noisy/.bashrc TMOUT=1
-alias sudo=false; sudo() { false; }; set -u
-RC
-echo 'echo waiting for you; cat >/dev/null; sleep 60' >~hung/.bashrc
 printf 'A banner\nof three\nlines\n' >/etc/ssh/world_banner
 """
+USER = r"""
+set -e
+id "$name" >/dev/null 2>&1 || useradd -m -s "$shell" "$name" 2>/dev/null
+home=$(getent passwd "$name" | cut -d: -f6)
+install -d -m 0700 "$home/.ssh"
+printf '%s\n' "$keys" >"$home/.ssh/authorized_keys"
+[ "$name" = root ] || [ -z "$sudo" ] || printf '%s\n' "$sudo" >>/etc/sudoers
+[ -z "$password" ] || printf '%s:%s\n' "$name" "$password" | chpasswd
+"""
+NOPASSWD = "{name} ALL=(ALL) NOPASSWD: ALL"
 COMMON = """\
 ListenAddress 127.0.0.1
 PidFile none
@@ -90,7 +84,7 @@ class World:
         image = os.environ.get("HARNESS_TEST_IMAGE_AL2") or images.ensure("standin", Source(), engine, lambda _: None).reference
         world = cls(engine, f"isms-ssh-{secrets.token_hex(4)}", folder)
         given = [option for option in engine.run_options if not option.startswith("--network")]
-        engine.call("run", "-d", f"--name={world.name}", *given, "--network=host", *options, image, "/bin/sleep", "3600")
+        engine.call("run", "-d", f"--name={world.name}", *given, "--network=host", *options, image, "/bin/sleep", "7200")
         return world
 
     def end(self) -> None:
@@ -104,18 +98,54 @@ class World:
         return done.stdout.decode()
 
     def people(self) -> None:
-        """Make the keys and the users."""
+        """Make the keys, and the users that most tests need."""
         for name, kind, words in (("ed25519", "ed25519", ""), ("rsa", "rsa", ""), ("ecdsa", "ecdsa", ""), ("locked", "ed25519", "open it")):
             self.keys[name] = self.folder / name
             argv = ["ssh-keygen", "-q", "-t", kind, "-N", words, "-C", name, "-f", str(self.keys[name])]
             subprocess.run(argv, check=True, timeout=60)
-        public = "".join(self.keys[name].with_name(f"{name}.pub").read_text() for name in self.keys)
-        dash = Path("/bin/dash")
-        if dash.exists():
-            self.engine.call("cp", str(dash.resolve()), f"{self.name}:/usr/local/bin/dash")
-        else:
-            self.sh("ln -sf bash /usr/local/bin/dash")
-        self.sh(f"keys={shlex.quote(public.strip())}\n{USERS}")
+        self.sh(HOSTS)
+        self.user("root", sudo="")
+        self.user("ec2-user", sudo="")
+        self.user("plain", "/usr/local/bin/plainsh")
+
+    @property
+    def public(self) -> str:
+        """Return the public keys, as authorized_keys holds them."""
+        return "".join(self.keys[name].with_name(f"{name}.pub").read_text() for name in self.keys).strip()
+
+    def user(
+        self,
+        name: str,
+        shell: str = "/bin/bash",
+        *,
+        sudo: str = NOPASSWD,
+        password: str = "",
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make a user who logs in with the keys; `files` are written into the home."""
+        given = {"name": name, "shell": shell, "sudo": sudo.format(name=name), "password": password, "keys": self.public}
+        text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in given.items()) + USER
+        for path, content in (files or {}).items():
+            place = f'"$home"/{shlex.quote(path)}'
+            text += f'mkdir -p "$(dirname {place})"\nprintf %s {shlex.quote(content)} >{place}\n'
+        self.sh(text + 'chown -R "$name" "$home"')
+
+    def lend(self, program: str, *folders: str) -> str:
+        """Copy a program of this machine into the container, with the libraries that are missing there; return its place."""
+        found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if found is None:
+            pytest.skip(f"there is no {program} on this machine (python ci/system_packages.py tests)")
+        place = f"/usr/local/bin/{program}"
+        if self.sh(f"test -e {place} && echo there", check=False):
+            return place
+        self.engine.call("cp", str(Path(found).resolve()), f"{self.name}:{place}")
+        for library in libraries(Path(found)):
+            if not self.sh(f"ldconfig -p | grep -F {library.name} || true"):
+                self.engine.call("cp", str(library.resolve()), f"{self.name}:/usr/lib/{library.name}")
+        for folder in folders:
+            self.engine.call("cp", folder, f"{self.name}:{folder}")
+        self.sh("ldconfig")
+        return place
 
     def sshd(self, *lines: str, keys: tuple[str, ...] = ("ed25519", "ecdsa", "rsa"), common: str = COMMON) -> int:
         """Start an sshd and return its port on 127.0.0.1."""
@@ -150,6 +180,22 @@ class Source:
     tls_verify: bool = True
 
 
+def libraries(program: Path) -> list[Path]:
+    """Return the libraries that a program of this machine loads."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=30, check=False).stdout
+    return [Path(word) for word in listed.split() if word.startswith("/") and ":" not in word]
+
+
+def uri(user: str, port: int) -> str:
+    """Return the URI of somebody on one of the sshds."""
+    return f"ssh://{user}@127.0.0.1:{port}"
+
+
+def whoami(target: Target) -> str:
+    """Ask a target as whom its commands run."""
+    return target.run("id -un", timeout=30).out.strip()
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody uses."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -167,6 +213,10 @@ class Network:
         self._target = port
         self._server = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = int(self._server.getsockname()[1])
+        self.frozen = threading.Event()
+        """Once set, nothing is carried any more, and nobody is told."""
+        self.cut_after: int | None = None
+        """Every connection is cut when the client speaks for this many times after the server."""
         self._pairs: list[socket.socket] = []
         self._last = ""
         self._closing = threading.Event()
@@ -225,6 +275,10 @@ class Network:
                     side = "client" if link is client else "host"
                     self.turns += side == "client" and self._last == "host"
                     self._last = side
+                    if self.cut_after is not None and self.turns >= self.cut_after:
+                        return
+                    if self.frozen.is_set():
+                        continue
                     waiting.append((time.monotonic() + self.delay, host if link is client else client, data))
                 while waiting and waiting[0][0] <= time.monotonic():
                     _, link, data = waiting.pop(0)
