@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from harness.fleet_store import Row
 
 SCHEMA = "isms-golden-ami/evaluation/1"
+PARTS = 10_000
+"""Parts of JSON that are written at once."""
 
 
 def register(app: typer.Typer) -> None:
@@ -73,8 +76,10 @@ def many(judge: Judge, places: Sequence[Path], evidence: Path | None, output: Fo
         sys.stderr.write(f"warning: {warning}\n")
     found = fleet.summary(rows, len(rows))
     if output is Format.JSON:
-        # Piece by piece: as one text, the findings of a thousand hosts are some hundred megabytes of parts.
-        json.dump(as_data(found), sys.stdout, ensure_ascii=False, indent=2)
+        # As one text, the findings of a thousand hosts would be some hundred megabytes of parts.
+        parts = json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(as_data(found))
+        while text := "".join(islice(parts, PARTS)):
+            sys.stdout.write(text)
         sys.stdout.write("\n")
     else:
         fleet_report.show(found, len(rows), judge.plan.content.rules, missed="not judged")
