@@ -107,6 +107,12 @@ class Plan:
             self._first[environment] = tuple(commands)
         return self._first[environment]
 
+    def learn(self, baseline: Baseline, environment: Environment, commands: Iterable[str]) -> None:
+        """Keep what the checks of a baseline asked: the next host, or the next pass, is asked it first."""
+        new = dict.fromkeys(commands)
+        learned.remember(self.key(baseline, environment), new)
+        self._first[environment] = tuple(dict.fromkeys([*self.first(environment), *new]))
+
     def ready(self, environment: Environment) -> None:
         """Load all that a host of an environment is asked and judged by, so that nobody waits for it later. Raises ContentError."""
         import testinfra.host  # noqa: F401 - the first judgement would

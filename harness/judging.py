@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from harness import audit, learned, suites
+from harness import audit, suites
 from harness.errors import ContentError, TargetError
 from harness.judge import call, results
 from harness.login import Login
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from harness.suite import Host
     from harness.suites import Check
     from harness.targets.base import Target
+
+MOST_ROUNDS = 2
+"""What an answer leads to leads once more to something new, and no further."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,24 @@ def asked(task: Task, scope: Scope, host: Host) -> Sequence[Check]:
     with ThreadPoolExecutor(1) as beside:
         loading = beside.submit(loaded)
         host.backend.prepare(questions)
-        return loading.result()
+        checks = loading.result()
+    if lanes_of(host.backend.target) > 1:
+        further(task, scope, host)
+    return checks
+
+
+def further(task: Task, scope: Scope, host: Host) -> None:
+    """Ask together what the answers lead to, where a question by itself costs much: an emulated processor starts its programs slowly."""
+    try:
+        checks = dict(enumerate(task.plan.checks))
+    except ContentError:  # as above
+        return
+    memory = task.plan.memory(task.baseline, scope.environment, "", "")
+    for _ in range(MOST_ROUNDS):
+        replay, _ = memory.judged(host.backend.known, checks, note=True)
+        if not replay.missing:
+            return
+        host.backend.prepare(list(replay.missing))
 
 
 def ours(task: Task, target: Target, host: Host, checks: Sequence[Check]) -> list[Outcome]:
@@ -103,8 +123,9 @@ def ours(task: Task, target: Target, host: Host, checks: Sequence[Check]) -> lis
     """
     caller = Caller(host, Parameters(task.values))
     numbered = list(enumerate(checks))
+    before = len(host.backend.asked)
     found = {number: caller(check) for number, check in numbered if check.verify_only is None}
-    learned.remember(task.plan.key(task.baseline, target.environment), dict.fromkeys(host.backend.asked))
+    task.plan.learn(task.baseline, target.environment, host.backend.asked[before:])
     probes = [(number, check) for number, check in numbered if check.verify_only is not None]
     inside = [(number, check) for number, check in probes if not check.others]
     outside = [(number, check) for number, check in probes if check.others]
