@@ -69,10 +69,9 @@ class Bench:
         self, command: Sequence[str], *, accept: Sequence[int] = (0,), environment: Mapping[str, str] | None = None
     ) -> tuple[float, str]:
         """Run a command once; return its wall seconds and what it printed. Raises BenchError when its exit code is not accepted."""
+        own = {**as_installed(self.folder), **(environment or {})}
         started = time.perf_counter()
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=MOST_SECONDS, check=False
-        )
+        done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
         seconds = time.perf_counter() - started
         if done.returncode not in accept:
             raise BenchError(f"`{' '.join(command)}` ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-500:]}")
@@ -88,6 +87,12 @@ class Bench:
     def verify(self, target: str, *options: str) -> list[str]:
         """Return the command of the main job."""
         return [HARNESS, "verify", "--target", target, "--quiet", "--evidence", str(self.folder / "evidence"), *options]
+
+
+def as_installed(folder: Path) -> dict[str, str]:
+    """Return an environment in which Python keeps what it has compiled, as for an installed package, whatever the caller's says."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
 
 
 def machine() -> dict[str, object]:

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ci.bench import machine  # noqa: E402 - scripts are run by path
+from ci.bench import as_installed, machine  # noqa: E402 - scripts are run by path
 from harness import capture as captures  # noqa: E402 - scripts are run by path
 from tests.sshworld import World  # noqa: E402 - scripts are run by path
 
@@ -81,10 +81,9 @@ def measure(world: World, folder: Path, addresses: list[str], jobs: int) -> dict
 
 def whole_process(command: list[str], folder: Path, judged: int) -> dict[str, object]:
     """Run harness and return what it used; its peak memory is that of the hungriest process so far."""
+    own = {**as_installed(folder), "HOME": str(folder)}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True, timeout=MOST_SECONDS, check=False
-    )
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode not in {0, 1}:
         raise SystemExit(f"harness ended with {done.returncode}: {done.stderr[-2000:]}")
