@@ -215,6 +215,8 @@ class Network:
         self.port = int(self._server.getsockname()[1])
         self.frozen = threading.Event()
         """Once set, nothing is carried any more, and nobody is told."""
+        self.freeze_after: int | None = None
+        """It freezes when the client speaks for this many times after the server."""
         self.cut_after: int | None = None
         """Every connection is cut when the client speaks for this many times after the server."""
         self._pairs: list[socket.socket] = []
@@ -277,7 +279,7 @@ class Network:
                     self._last = side
                     if self.cut_after is not None and self.turns >= self.cut_after:
                         return
-                    if self.frozen.is_set():
+                    if self.frozen.is_set() or (self.freeze_after is not None and self.turns >= self.freeze_after):
                         continue
                     waiting.append((time.monotonic() + self.delay, host if link is client else client, data))
                 while waiting and waiting[0][0] <= time.monotonic():
