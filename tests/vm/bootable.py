@@ -145,6 +145,9 @@ def furnished(tree: Path, parts: Parts) -> None:
         "/usr/lib/python3.11",
     )
     run("chroot", tree, "userdel", "-r", "ec2-user")
+    run(
+        "chroot", tree, "groupdel", "ssh_keys"
+    )  # where there is one, cloud-init lets it read the host keys, which only Amazon's sshd accepts
     (tree / "etc/sudoers.d/90-cloud-init-users").unlink()
     (tree / "etc/cloud/cloud.cfg.d/98-image.cfg").write_text(CLOUD, "ascii")
     (tree / "etc/systemd/network/10-eth0.network").write_text(NETWORK, "ascii")
