@@ -24,6 +24,7 @@ from harness.targets.lanes import lanes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from harness.catalog import Baseline, Catalog
     from harness.evidence import Evidence
@@ -129,7 +130,7 @@ def ours(task: Task, target: Target, host: Host, checks: Sequence[Check]) -> lis
     probes = [(number, check) for number, check in numbered if check.verify_only is not None]
     inside = [(number, check) for number, check in probes if not check.others]
     outside = [(number, check) for number, check in probes if check.others]
-    with Login(target) as login, Outside(caller.beside(), login, outside) as lane:
+    with Outside(caller.beside(), Login(target), outside) as lane:
         found |= at_once(caller, inside, lanes_of(target))
         found |= lane.outcomes()
     return [found[number] for number in sorted(found)]
@@ -151,8 +152,8 @@ def at_once(caller: Caller, checks: Sequence[tuple[int, Check]], lanes: int) -> 
 class Outside:
     """Calls the checks that log in, in a thread of its own: they wait for sshd and PAM, and others can be called meanwhile."""
 
-    def __init__(self, caller: Caller, login: Login, checks: Sequence[tuple[int, Check]]) -> None:
-        """Take numbered checks."""
+    def __init__(self, caller: Caller, login: AbstractContextManager[Login], checks: Sequence[tuple[int, Check]]) -> None:
+        """Take numbered checks, and a way in that is closed after the last of them."""
         self._caller, self._login, self._checks = caller, login, checks
         self._pool = ThreadPoolExecutor(1)
         self._first, self._over = threading.Event(), threading.Event()
@@ -179,11 +180,12 @@ class Outside:
     def _call(self) -> dict[int, Outcome]:
         found: dict[int, Outcome] = {}
         try:
-            for number, check in self._checks:
-                if self._over.is_set():
-                    break
-                found[number] = self._caller(check, login=self._login)
-                self._first.set()
+            with self._login as login:
+                for number, check in self._checks:
+                    if self._over.is_set():
+                        break
+                    found[number] = self._caller(check, login=login)
+                    self._first.set()
         finally:
             self._first.set()
         return found

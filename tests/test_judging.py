@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from harness.suite import Parameters, expect
 from harness.suites import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 SUITES = Path(__file__).parent
 
@@ -49,9 +50,9 @@ def caller() -> Caller:
 
 def outside(*functions: Callable[..., object], login: object = None) -> Outside:
     """Return the lane of checks `rule-0`, `rule-1` and so on, numbered from 10."""
-    anything: Any = login
+    way_in: Any = nullcontext(login)
     checks = [(10 + number, check(f"rule-{number}", function, "login")) for number, function in enumerate(functions)]
-    return Outside(caller(), anything, checks)
+    return Outside(caller(), way_in, checks)
 
 
 def test_a_check_is_told_with_what_it_asked_itself() -> None:
@@ -96,6 +97,19 @@ def test_the_others_begin_when_sshd_has_answered_the_first_log_in() -> None:
         go_on.set()
         lane.outcomes()
     assert order == ["first log-in", "reload of sshd", "second log-in"]
+
+
+def test_the_way_in_is_closed_after_the_last_of_them_while_others_may_still_be_called() -> None:
+    closed = threading.Event()
+
+    @contextmanager
+    def way_in() -> Generator[Any]:
+        yield "the way in"
+        closed.set()
+
+    with Outside(caller(), way_in(), [(0, check("rule-0", lambda **_: None, "login"))]) as lane:
+        assert closed.wait(30)
+        assert lane.outcomes()[0].status is Status.PASS
 
 
 def test_without_any_that_logs_in_nothing_is_waited_for() -> None:
