@@ -80,7 +80,7 @@ done
 """
 INJECTED = (
     "a static busybox and the kernel's virtio modules in the initrd",
-    "two root shells on virtio-serial ports, started by the initrd",
+    "three root shells on virtio-serial ports, started by the initrd",
     "the address 10.0.2.15/24 on eth0, set by the initrd",
 )
 """What the evidence must say of it."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 USER = "ec2-user"
 IMAGE_MEMORY = 1024
 """MiB for a disk image: a package manager that reads a whole repository needs more than a started system."""
-SEEDED = ("two root shells on virtio-serial ports, started at each boot by the seed", "the host name that the seed gives")
+SEEDED = ("three root shells on virtio-serial ports, started at each boot by the seed", "the host name that the seed gives")
 ABANDONED_SECONDS = 3600.0
 """Age of a folder that never got its record, after which nobody can still be making it."""
 

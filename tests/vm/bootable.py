@@ -150,6 +150,11 @@ def furnished(tree: Path, parts: Parts) -> None:
     )  # where there is one, cloud-init lets it read the host keys, which only Amazon's sshd accepts
     (tree / "etc/sudoers.d/90-cloud-init-users").unlink()
     (tree / "etc/cloud/cloud.cfg.d/98-image.cfg").write_text(CLOUD, "ascii")
+    for late in (
+        "cloud-config.service",
+        "cloud-final.service",
+    ):  # nothing of the seed waits for them, and each takes its time at every boot
+        (tree / "etc/systemd/system" / late).symlink_to("/dev/null")
     (tree / "etc/systemd/network/10-eth0.network").write_text(NETWORK, "ascii")
     (tree / "boot/grub").mkdir(parents=True)
     (tree / "boot/grub/grub.cfg").write_text(GRUB, "ascii")

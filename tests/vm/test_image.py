@@ -44,7 +44,7 @@ phases:
           commands:
             - echo 'kernel.kptr_restrict = 1' >/etc/sysctl.d/99-site.conf
 """
-RULES = ("kernel-kptr-restrict", "survival-network", "survival-cloud-init-enabled", "survival-ssh-login")
+RULES = ("kernel-kptr-restrict", "survival-network", "auditd-active", "survival-ssh-login")
 
 
 @pytest.fixture(scope="module")
