@@ -30,6 +30,8 @@ BOOT_SECONDS = 300.0
 """Until systemd is up; an emulated guest on a busy machine takes its time."""
 QUESTION_SECONDS = 60.0
 SHUTDOWN_SECONDS = 120.0
+NEXT_SECONDS = 30.0
+"""For a further shell of a guest that has given one."""
 ATTENDED_SECONDS = 5.0
 """For the shells of a disk image to answer, before SSH is tried."""
 POLL_SECONDS = 0.3
@@ -254,6 +256,8 @@ class VmTarget:
             number = next((number for number in range(len(machines.SHELLS)) if number not in self._taken), None)
             if number is None:
                 raise TargetError(f"all shells of {self.name} are in use")
+            if self._taken:  # the guest has answered before, and Ctrl-C must not wait for one that has stopped to
+                seconds = min(seconds, NEXT_SECONDS)
             self._taken.add(number)
         out, err = (self.guest.folder / f"{name}.sock" for name in machines.SHELLS[number])
         try:
