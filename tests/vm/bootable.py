@@ -39,10 +39,10 @@ PACKAGES = (
     ),
     *("python3-jsonschema", "python3-attr", "python3-pyrsistent", "python3-netifaces", "python3-oauthlib", "python3-requests"),
     *("python3-urllib3", "python3-certifi", "python3-chardet", "python3-idna", "python3-serial", "python3-yaml", "libyaml-0-2"),
-    *("python3-pkg-resources", "grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "mtools"),
+    *("python3-pkg-resources", "grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "libdevmapper1.02.1", "mtools"),
 )
 FETCH = 'cd {folder} && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -qq download {packages}'
-LOADERS = "grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "mtools"
+LOADERS = "grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "libdevmapper1.02.1", "mtools"
 SECTOR = 512
 CORE, ESP, ROOT = 2048, 4096, 20480
 """Where the partitions begin, in sectors."""
@@ -215,6 +215,8 @@ def built(parts: Parts, platform: str, path: Path, *modules: str) -> bytearray:
     folder = parts.loaders / "usr/lib/grub" / platform
     common = ("part_gpt", "ext2", "normal", "linux", "serial", "terminal", "boot", "configfile")
     words: list[str | Path] = [
+        "env",
+        f"LD_LIBRARY_PATH={parts.loaders / 'lib/x86_64-linux-gnu'}",
         parts.loaders / "usr/bin/grub-mkimage",
         "-d",
         folder,
