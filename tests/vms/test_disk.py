@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,6 +60,16 @@ def test_what_the_image_has_stays(tree: Path, kernel: Kernel) -> None:
     assert (tree / "etc/hosts").read_text("ascii") == "its own\n"
     assert (keys / "authorized_keys").read_text("ascii") == "older\nssh-ed25519 AAAA run\n"
     assert len(told) == 2
+
+
+def test_what_was_made_in_the_second_of_the_machine_s_birth_does_not_seem_older(tree: Path, kernel: Kernel) -> None:
+    born, key = tree / "etc/machine-id", tree / "etc/ssh_host_key"
+    for path, moment in ((born, 1_700_000_000_200_000_000), (key, 1_700_000_000_700_000_000)):
+        path.write_text("x\n", "ascii")
+        os.utime(path, ns=(moment, moment))
+    told = inject(tree, kernel, ADMITTED)
+    assert int(born.stat().st_mtime) < int(key.stat().st_mtime)
+    assert any("/etc/machine-id" in one for one in told)
 
 
 def test_nobody_is_let_in_where_the_user_is_not_there(tree: Path, kernel: Kernel) -> None:
