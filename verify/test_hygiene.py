@@ -64,7 +64,7 @@ f tests /root /home /opt /tmp /var/tmp : -maxdepth 6 -type d \( -name .pytest_ca
 now=$(readlink /var/lib/cloud/instance || :)
 f cloud /var/lib/cloud/instances : -mindepth 1 -maxdepth 1 ! -name "${now##*/}"
 f cloud /var/lib/cloud/seed : -type f
-f keys /etc/ssh : -maxdepth 1 -type f -name 'ssh_host_*_key' ! -newer $born
+f keys /etc/ssh : -maxdepth 1 -type f -name 'ssh_host_*_key' ! -newermt "@$(($(stat -c %Y $born) - 1))"
 f identity /var/lib/dhclient /var/lib/dhcp /var/lib/NetworkManager : -type f \( -name '*.lease*' -o -name secret_key \) ! -newer $born
 f identity /var/lib/systemd/random-seed : ! -newer $born
 f identity /etc : -maxdepth 1 -type f \( -name 'resolv.conf.predhclient*' -o -name 'resolv.conf.bak*' -o -name 'resolv.conf.save*' \)

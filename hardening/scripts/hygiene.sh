@@ -154,7 +154,8 @@ seeds() {
 }
 
 host_keys() {
-	within /etc/ssh : -maxdepth 1 -type f -name 'ssh_host_*_key' ! -newer "$born"
+	# In whole seconds, which is all that an archive of the image keeps.
+	within /etc/ssh : -maxdepth 1 -type f -name 'ssh_host_*_key' ! -newermt "@$(($(stat -c %Y "$born") - 1))"
 }
 
 identity() {
