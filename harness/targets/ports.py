@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 SLICE_SECONDS = 0.2
-STALE_SECONDS = 5.0
-"""How long a guest that has answered before may take; then it is let go and asked again, since an older shell may have eaten the word."""
+STALE_SECONDS = 1.0
+"""How long a guest may take at first; then it is let go and asked again with twice the patience, since an older shell, as a snapshot
+always has one, may have eaten the word."""
 GAP_SECONDS = 1.0
 """How long the ports stay without a listener then: an older shell of the guest finds its input ended, and goes."""
 
