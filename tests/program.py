@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 HARNESS = Path(sys.executable).with_name("harness")
 SECONDS = 900
@@ -44,13 +44,19 @@ class Done:
         return "\n".join(lines)
 
 
-def harness(*arguments: str | Path, cwd: Path, descriptors: Collection[int] = (), without: Collection[str] = (), **env: str) -> Done:
-    """Run harness with an empty standard input and nothing of HARNESS_* but what is given. No traceback may appear."""
+def harness(
+    *arguments: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
+    descriptors: Collection[int] = (),
+) -> Done:
+    """Run harness with an empty standard input, and nothing of HARNESS_* but what is given. No traceback may appear."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_") and name not in without}
     process = subprocess.Popen(
         [HARNESS, *arguments],
         cwd=cwd,
-        env={**kept, **env},
+        env={**kept, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

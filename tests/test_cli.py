@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import cli
 from tests import proof
+from tests.program import harness
 
-HARNESS = Path(sys.executable).with_name("harness")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SESAME = {"HARNESS_KEY_PASSPHRASE": "open sesame"}
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-def harness(*arguments: str | Path, cwd: Path, **env: str) -> Done:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
-    done = subprocess.run(
-        [HARNESS, *arguments],
-        cwd=cwd,
-        env={**kept, **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def test_init_writes_both_files_and_overwrites_neither(tmp_path: Path) -> None:
@@ -105,13 +82,13 @@ def test_nobody_signs_what_was_touched(tmp_path: Path) -> None:
 
 def test_a_passphrase_comes_from_the_environment_and_is_never_shown(tmp_path: Path) -> None:
     folder = proof.keep(tmp_path, signers=())
-    harness("evidence", "keygen", "-o", "key", cwd=tmp_path, **SESAME)
+    harness("evidence", "keygen", "-o", "key", cwd=tmp_path, env=SESAME)
     locked = harness("evidence", "sign", folder, "--key", "key", cwd=tmp_path)
     assert locked.code == 2
     assert "HARNESS_KEY_PASSPHRASE" in locked.err
-    wrong = harness("evidence", "sign", folder, "--key", "key", cwd=tmp_path, **{**SESAME, "HARNESS_KEY_PASSPHRASE": "guess it"})
+    wrong = harness("evidence", "sign", folder, "--key", "key", cwd=tmp_path, env={"HARNESS_KEY_PASSPHRASE": "guess it"})
     assert (wrong.code, "guess it" in wrong.err + wrong.out) == (2, False)
-    done = harness("evidence", "sign", folder, cwd=tmp_path, HARNESS_SIGN_KEY="key", **SESAME)
+    done = harness("evidence", "sign", folder, cwd=tmp_path, env={"HARNESS_SIGN_KEY": "key", **SESAME})
     assert done.code == 0
     assert "sesame" not in done.out + done.err
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -26,38 +23,19 @@ from harness.judge import Scope, results
 from harness.targets import open_target
 from harness.targets.container import ContainerTarget
 from harness.testinfra_backend import Replay
+from tests.program import Done, harness
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from harness.engine import Engine
 
-HARNESS = Path(sys.executable).with_name("harness")
 SECONDS = 600
 AMI = "ami-0123456789abcdef0"
 TRIES = 4
 """How often the read-only proof is tried: a log file that the machine itself writes meanwhile is no finding, one that an audit
 writes comes back each time."""
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def run(self) -> Any:  # noqa: ANN401 - JSON
-        return json.loads(self.out)
-
-    @property
-    def statuses(self) -> dict[str, str]:
-        return {result["rule"]: result["status"] for result in self.run["results"]}
-
-
-def harness(*arguments: str, cwd: Path) -> Done:
-    done = subprocess.run([HARNESS, *arguments], cwd=cwd, capture_output=True, text=True, timeout=SECONDS, check=False)
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -7,40 +7,24 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness import tampering
-from harness.errors import EngineError
 from harness.reports import json as runs
 from tests import ssmworld
+from tests.program import HARNESS, Done, harness
 from tests.sshworld import World, free_port
 from tests.ssmworld import REGION, Instance, container, ids, once
 from tests.ssmworld import World as Manager
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from pathlib import Path
 
-HARNESS = str(Path(sys.executable).with_name("harness"))
 RULES = ("ssh-root-login", "ssh-max-auth-tries", "kernel-source-route")
-SECONDS = 300
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Generator[World]:
-    try:
-        world = World.begin(tmp_path_factory.mktemp("world"))
-    except EngineError as error:
-        pytest.skip(f"no container engine: {error}")
-    try:
-        world.people()
-        yield world
-    finally:
-        world.end()
+KEPT_OUT = frozenset({"SSH_AUTH_SOCK", "AWS_PROFILE"})
 
 
 @pytest.fixture(scope="module")
@@ -60,23 +44,14 @@ def home(world: World, tmp_path: Path) -> Path:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    given = {name: value for name, value in os.environ.items() if name not in {"SSH_AUTH_SOCK", "AWS_PROFILE"}}
+    given = {name: value for name, value in os.environ.items() if name not in KEPT_OUT}
     return {**given, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), **more}
 
 
-def audit(
-    home: Path, *arguments: str, rules: tuple[str, ...] = RULES, more: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def audit(home: Path, *arguments: str, rules: tuple[str, ...] = RULES, more: dict[str, str] | None = None) -> Done:
     chosen = [word for rule in rules for word in ("--rule", rule)]
-    return subprocess.run(
-        [HARNESS, "audit", *arguments, *chosen],
-        cwd=home,
-        env=environment(home, **(more or {})),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    own = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), **(more or {})}
+    return harness("audit", *arguments, *chosen, cwd=home, without=KEPT_OUT, env=own)
 
 
 def inventory(home: Path, *lines: str) -> str:
@@ -102,8 +77,8 @@ def test_each_host_has_its_verdict_or_its_reason_and_what_failed_is_asked_again(
         f"db3 {host} user=root port={ports[2]} baseline=al2023",
     ]
     first = audit(home, "-i", inventory(home, *lines), "--jobs", "4", "--format", "json")
-    assert first.returncode == 1, first.stderr
-    told = json.loads(first.stdout)
+    assert first.code == 1, first.err
+    told = json.loads(first.out)
     rows = {row["name"]: row for row in told["hosts"]}
     assert {name: row["status"] for name, row in rows.items()} | {"db1": ""} == {
         "web1": "fail",
@@ -123,11 +98,11 @@ def test_each_host_has_its_verdict_or_its_reason_and_what_failed_is_asked_again(
     assert web1.run is not None
     assert web1.run.target["inventory"] == "web1"
     assert json.loads((folder / "hosts" / "db2" / "failure.json").read_text())["message"] == rows["db2"]["error"]
-    assert "5/5 hosts" in first.stderr
+    assert "5/5 hosts" in first.err
 
     # The same verdict as of the host by itself.
     alone = audit(home, f"ssh://root@127.0.0.1:{ports[0]}", "--format", "json")
-    assert [(one["rule"], one["status"], one["observed"]) for one in json.loads(alone.stdout)["results"]] == [
+    assert [(one["rule"], one["status"], one["observed"]) for one in json.loads(alone.out)["results"]] == [
         (result.rule, result.status.value, result.observed) for result in web1.run.results
     ]
 
@@ -135,20 +110,20 @@ def test_each_host_has_its_verdict_or_its_reason_and_what_failed_is_asked_again(
     config = f"/run/sshd/world_{ports[0]}"
     world.sh(f"sed 's/^Port .*/Port {away}/' {config} >/run/sshd/late; /usr/sbin/sshd -f /run/sshd/late")
     again = audit(home, "--resume", str(folder), "--limit", "web,db2", "--format", "json")
-    rows = {row["name"]: row for row in json.loads(again.stdout)["hosts"]}
-    assert again.returncode == 1
+    rows = {row["name"]: row for row in json.loads(again.out)["hosts"]}
+    assert again.code == 1
     assert rows["db2"]["status"] == "fail"
     assert set(rows) == {"web1", "web2", "db1", "db2"}
     assert log_ins(world, ports) == before
     other = audit(home, "--resume", str(folder), rules=RULES[:1])
-    assert (other.returncode, "other rules judge now" in other.stderr) == (2, True)
+    assert (other.code, "other rules judge now" in other.err) == (2, True)
 
 
 def test_what_the_first_host_was_asked_later_the_next_is_asked_at_once(ports: tuple[int, ...], home: Path) -> None:
     # One question of this rule depends on the answer to another.
     hosts = inventory(home, *(f"root@127.0.0.1:{port}" for port in ports[:2]))
     done = audit(home, "-i", hosts, "--jobs", "1", "--format", "json", rules=("auditd-log-permissions",))
-    rounds = {row["name"]: row["round_trips"] for row in json.loads(done.stdout)["hosts"]}
+    rounds = {row["name"]: row["round_trips"] for row in json.loads(done.out)["hosts"]}
     assert rounds == {f"root@127.0.0.1:{ports[0]}": 2, f"root@127.0.0.1:{ports[1]}": 1}
 
 
@@ -156,17 +131,17 @@ def test_nothing_but_hosts_that_are_away_ends_in_3_and_a_slow_one_in_its_own_tim
     with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
         hosts = inventory(home, f"root@127.0.0.1:{silent.getsockname()[1]}", f"root@127.0.0.1:{free_port()}")
         done = audit(home, "-i", hosts, "--timeout", "2")
-    assert done.returncode == 3, done.stderr
-    assert "2 hosts: 0 without findings, 0 failing, 2 unreachable" in done.stdout
-    assert "--resume" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 3, done.err
+    assert "2 hosts: 0 without findings, 0 failing, 2 unreachable" in done.out
+    assert "--resume" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_an_interruption_keeps_what_is_finished(world: World, ports: tuple[int, ...], home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
         places = [*(f"root@127.0.0.1:{port}" for port in ports[:2]), f"root@127.0.0.1:{silent.getsockname()[1]}", "slow.invalid"]
         hosts = inventory(home, *places)
-        command = [HARNESS, "audit", "-i", hosts, "--jobs", "3", "--timeout", "120", "--rule", RULES[0], "--limit", "127.0.0.1*"]
+        command = [str(HARNESS), "audit", "-i", hosts, "--jobs", "3", "--timeout", "120", "--rule", RULES[0], "--limit", "127.0.0.1*"]
         with subprocess.Popen(
             command, cwd=home, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         ) as running:
@@ -185,7 +160,7 @@ def test_an_interruption_keeps_what_is_finished(world: World, ports: tuple[int, 
     assert not list(folder.glob("hosts/.*.part"))
     before = log_ins(world, ports)
     again = audit(home, "--resume", str(folder), "--timeout", "1", rules=RULES[:1])
-    assert "3 hosts: " in again.stdout
+    assert "3 hosts: " in again.out
     assert log_ins(world, ports) == before
 
 
@@ -199,8 +174,8 @@ def test_instances_behind_systems_manager_get_the_verdict_that_ssh_gives(
     with Manager([*(Instance(one, execute, {"Role": "web"}) for one in fleet), gone, lost], throttle=90) as manager:
         account = {"AWS_ENDPOINT_URL_SSM": manager.url, "AWS_REGION": REGION, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
         done = audit(home, "ssm://tag:Role=web", "--format", "json", more=account)
-        assert done.returncode == 1, done.stderr
-        told = json.loads(done.stdout)
+        assert done.code == 1, done.err
+        told = json.loads(done.out)
         # Whatever the service cuts is asked in smaller pieces.
         monkeypatch.setattr(ssmworld, "MOST_OUTPUT", 8000)
         one = audit(home, f"ssm://{fleet[0]}", "--format", "json", rules=(), more=account)
@@ -212,7 +187,7 @@ def test_instances_behind_systems_manager_get_the_verdict_that_ssh_gives(
     # Two pieces at first; each that was cut is asked again in halves.
     assert len([sent for sent in manager.sent if sent["InstanceIds"] == fleet[:1]]) > 4
     by_ssh = audit(home, f"ssh://root@127.0.0.1:{ports[0]}", "--format", "json", rules=())
-    assert verdicts(json.loads(one.stdout)) == verdicts(json.loads(by_ssh.stdout))
+    assert verdicts(json.loads(one.out)) == verdicts(json.loads(by_ssh.out))
     folder = next((home / "evidence").glob("*-fleet-*"))
     kept = runs.load(folder / "hosts" / fleet[7] / "run.json")
     assert kept.target["through"] == "Systems Manager, AWS-RunShellScript"

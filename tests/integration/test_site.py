@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +13,15 @@ import pytest
 
 from harness import engine as engines
 from harness import waivers
+from tests.program import HARNESS, harness
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-HARNESS = Path(sys.executable).with_name("harness")
 EXAMPLE = Path(__file__).parent.parent / "data" / "site"
 SECONDS = 600
 RULES = [part for rule in ("site-asset-file", "site-asset-mode", "accounts-uid-zero") for part in ("--rule", rule)]
 OTHER_OWNER = 'equals="nobody we know"'
-
-
-def harness(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([HARNESS, *arguments], cwd=cwd, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +80,9 @@ def failing(kept: tuple[Path, Any, str]) -> tuple[Path, tuple[str, ...]]:
 def test_a_site_rule_that_does_not_hold_fails_and_its_control_is_vulnerable(failing: tuple[Path, tuple[str, ...]]) -> None:
     folder, command = failing
     done = harness(*command, cwd=folder)
-    assert done.returncode == 1, done.stderr
-    assert "FAIL  site-asset-file" in done.stdout
-    assert "1 vulnerable: 2.1.3" in done.stdout
+    assert done.code == 1, done.err
+    assert "FAIL  site-asset-file" in done.out
+    assert "1 vulnerable: 2.1.3" in done.out
 
 
 def waiver(folder: Path, rule: str, days: int) -> None:
@@ -103,9 +96,9 @@ def test_a_waiver_of_it_is_accepted_with_a_warning_and_the_control_stays_what_it
     folder, command = failing
     waiver(folder, "site-asset-file", 20)
     done = harness(*command, "--format", "json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "warning: waiver of site-asset-file" in done.stderr
-    run = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    assert "warning: waiver of site-asset-file" in done.err
+    run = done.run
     (result,) = run["results"]
     assert (result["status"], result["was"]) == ("waived", "fail")
     assert result["observed"] == "owner in /etc/asset: payments"
@@ -117,15 +110,15 @@ def test_an_expired_waiver_fails_by_name(failing: tuple[Path, tuple[str, ...]]) 
     folder, command = failing
     waiver(folder, "site-asset-file", -2)
     done = harness(*command, cwd=folder)
-    assert done.returncode == 1
-    assert "waiver of site-asset-file for `*` (SEC-1234, owner Who answers for the risk) expired on" in done.stdout
+    assert done.code == 1
+    assert "waiver of site-asset-file for `*` (SEC-1234, owner Who answers for the risk) expired on" in done.out
 
 
 def test_a_waiver_of_no_rule_is_refused_before_anything_is_asked(failing: tuple[Path, tuple[str, ...]]) -> None:
     folder, command = failing
     waiver(folder, "site-asset-fil", 20)
     done = harness(*command, cwd=folder)
-    assert done.returncode == 2
-    assert "waivers.yaml:2: there is no rule `site-asset-fil`" in done.stderr
-    assert "did you mean `site-asset-file`?" in done.stderr
-    assert "evidence goes to" not in done.stderr
+    assert done.code == 2
+    assert "waivers.yaml:2: there is no rule `site-asset-fil`" in done.err
+    assert "did you mean `site-asset-file`?" in done.err
+    assert "evidence goes to" not in done.err

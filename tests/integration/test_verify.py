@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,11 +17,12 @@ from harness.judge import Scope, results
 from harness.model import Environment
 from harness.targets import open_target
 from harness.testinfra_backend import host_for
+from tests.program import HARNESS, Done, harness
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from pathlib import Path
 
-HARNESS = Path(sys.executable).with_name("harness")
 SECONDS = 900
 
 SITE = """\
@@ -51,27 +48,6 @@ phases:
           commands:
             - {command}
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-    pid: int
-
-    @property
-    def run(self) -> Any:  # noqa: ANN401 - JSON
-        return json.loads(self.out)
-
-
-def harness(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Done:
-    process = subprocess.Popen(
-        [HARNESS, *arguments], cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    out, err = process.communicate(timeout=SECONDS)
-    assert "Traceback" not in err, err
-    return Done(process.returncode, out, err, process.pid)
 
 
 def left_by(pid: int) -> list[str]:
