@@ -58,7 +58,10 @@ ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_](?:[A-Za-z0-9_.@\\-]*[A-Za-z0-9_.\\-])?)@)?(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])(?::(?P<port>[0-9]+))?"
 )
 JUMP = re.compile(r"(?:-J\s*|-o\s*[\"']?ProxyJump[= ]\s*)(?P<hosts>[^\s\"']+)")
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*")
 HIGHEST_PORT = 65535
+LONGEST = 253
+"""Letters of a name in the DNS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +249,14 @@ def uri_of(name: str, given: Variables, at: Location) -> str:
     if ":" in address and re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", address):
         address = f"[{address}]"
     parts = ADDRESS.fullmatch(address)
-    if parts is None:
+    if parts is None or len(parts["host"]) > LONGEST:
         raise ConfigError(
-            f"`{address}` is no host", hint="HOST, USER@HOST:PORT, [IPv6]:PORT, or a URI such as ssm://i-0123456789abcdef0", at=at
+            f"`{address[:80]}` is no host", hint="HOST, USER@HOST:PORT, [IPv6]:PORT, or a URI such as ssm://i-0123456789abcdef0", at=at
         )
-    user = parts["user"] or text_of(given.get("user"))
+    user, said = parts["user"] or text_of(given.get("user")), given.get("user")
+    if user and not USER.fullmatch(user):
+        # It may reach the shell of a ProxyCommand, by %r.
+        raise ConfigError(f"`{user[:80]}` is no name of a user", hint="letters, digits and . _ - @", at=said.at if said else at)
     port = port_of(Value(parts["port"], at) if parts["port"] else given.get("port"))
     return f"ssh://{f'{user}@' if user else ''}{parts['host']}{f':{port}' if port else ''}"
 

@@ -267,3 +267,44 @@ def test_the_examples_of_the_documentation_are_read() -> None:
     assert [len(read(text, path).entries) for path, text in examples.items()] == [13, 3, 3]
     assert {entry.proxy_jump for entry in read(examples[INI], INI).entries} == {"bastion"}
     assert all(not read(text, path).notes for path, text in examples.items())
+
+
+def test_files_from_other_systems_are_read_as_they_are() -> None:
+    mark, ends = "\ufeff", "\r\n"
+    assert uris(f"{mark}web1{ends}web[01:02] user=a{ends}{ends}[db]{ends}db1") == [
+        "ssh://web1",
+        "ssh://a@web01",
+        "ssh://a@web02",
+        "ssh://db1",
+    ]
+    assert uris(f"{mark}web:{ends}  hosts: [a, b]{ends}", YAML) == ["ssh://a", "ssh://b"]
+    long = "web1 " + " ".join(f"note{number}={'x' * 100}" for number in range(2000))
+    assert uris(long) == ["ssh://web1"]
+    assert len(uris("web[01:50]")) == 50
+    assert uris("web1 ansible_ssh_common_args='-o ProxyJump=\"u@b:22\"' user=\"deploy\" note='it''s'") == ["ssh://deploy@web1"]
+
+
+@pytest.mark.parametrize("user", ["$(id)", "a b", "a;b", "-oX", "`id`", "a/b", "a:b"])
+def test_what_a_shell_would_run_is_no_name_of_a_user(user: str) -> None:
+    """The name may stand in a ProxyCommand, which a shell runs."""
+    with pytest.raises(HarnessError, match="is no name of a user"):
+        read(f"web1 user='{user}'")
+    with pytest.raises(HarnessError, match=r"hosts:3: .* is no name of a user"):
+        read(f"web1\n[all:vars]\nuser='{user}'")
+    with pytest.raises(HarnessError):
+        read(f"'{user}@web1'")
+
+
+def test_a_name_longer_than_a_name_can_be_is_told_in_short() -> None:
+    with pytest.raises(HarnessError, match="is no host") as caught:
+        read("x" * 100_000)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: {children: [b]}\nb: {children: [c]}\nc: {children: [a], hosts: [x]}\n", "a: {hosts: [x], children: {b: {children: {a: }}}}\n"],
+)
+def test_groups_in_a_circle_are_told_with_their_line(text: str) -> None:
+    with pytest.raises(HarnessError, match=r"hosts\.yaml:1: the group `a` is inside of itself"):
+        read(text, YAML)
