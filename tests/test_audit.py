@@ -163,6 +163,16 @@ def test_what_is_asked_first_depends_on_rules_values_suites_and_environment() ->
     }
 
 
+def test_what_one_pass_learned_the_next_one_is_asked_first() -> None:
+    plan = Plan(catalog.load(), "al2")
+    (baseline,) = plan.baselines
+    before = plan.first(Environment.VM)
+    plan.learn(baseline, Environment.VM, ["echo new", before[0]])
+    assert plan.first(Environment.VM) == (*before, "echo new")
+    assert "echo new" in Plan(plan.content, "al2").first(Environment.VM)
+    assert "echo new" not in plan.first(Environment.HOST)
+
+
 def test_what_was_learned_grows_and_never_without_end(tmp_path: Path) -> None:
     assert learned.recall("none") == ()
     learned.remember("list", ["a", "b"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness.booted import Stage, united
+import pytest
+
+from harness.booted import CHANGING, Stage, united
 from harness.model import Result, Severity, Status
 
 
@@ -50,3 +52,22 @@ def test_an_error_hides_a_failure() -> None:
 def test_each_rule_is_united_with_itself() -> None:
     stages = [Stage(name, (result(Status.PASS, rule="a"), result(Status.FAIL, rule="b"))) for name in ("container", "vm")]
     assert [(one.rule, one.status) for one in united(stages)] == [("a", Status.PASS), ("b", Status.FAIL)]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "systemctl --failed --no-legend --plain --no-pager",
+        "find / -xdev -nouser",
+        "stat -c '%a' -- /var/lib/aide/aide.db.gz",
+        "ps -eo args",
+        "rpm -Va",
+        "cat /var/log/messages",
+    ],
+)
+def test_what_the_first_boot_may_change_is_not_asked_meanwhile(question: str) -> None:
+    assert CHANGING.search(question)
+
+
+def test_the_kernel_and_sshd_are_asked_while_the_first_boot_goes_on() -> None:
+    assert not any(map(CHANGING.search, ("cat /proc/sys/kernel/kptr_restrict", "sshd -T", "auditctl -l", "cat /etc/passwd")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from harness import testinfra_backend
 from harness.targets.base import CommandTimeout
 from harness.targets.local import LocalTarget
-from harness.testinfra_backend import host_for
+from harness.testinfra_backend import Beside, host_for, shares
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -88,3 +89,32 @@ def test_questions_asked_ahead_have_their_answers_when_a_check_comes(host: Host)
 def test_a_secret_that_a_single_question_brings_up_stays_on_the_target(host: Host, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("root:$6$saltsaltsalt$abcdefghijklmnopqrstuvwxyz:1\n", "utf-8")
     assert host.run(f"cat {tmp_path}/file").stdout == "root:$6$[redacted password-hash]:1\n"
+
+
+class TwoLanes(LocalTarget):
+    """A target that says that it runs two commands at a time."""
+
+    lanes = 2
+
+
+def test_two_lanes_share_all_questions_and_each_is_asked_once() -> None:
+    questions = ["echo one", "find /etc/passwd", "echo two", "getent passwd root"]
+    assert shares(questions) == [["echo one", "echo two"], ["find /etc/passwd", "getent passwd root"]]
+    assert shares(["echo one"]) == [["echo one"]]
+    assert shares([]) == [[]]
+    with TwoLanes() as target:
+        backend = host_for(target).backend
+        backend.prepare(questions)
+        assert backend.round_trips == 2
+        assert sorted(record.command for record in backend.records()) == sorted(questions)
+        backend.prepare(questions)
+        assert backend.round_trips == 2
+
+
+def test_threads_that_ask_the_same_get_one_answer() -> None:
+    with TwoLanes() as target:
+        backend = host_for(target).backend
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: Beside(backend).run("date +%N; sleep 0.1").stdout, range(4)))
+        assert len(set(answers)) == 1
+        assert len(backend.records()) == 1
