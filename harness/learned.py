@@ -49,7 +49,7 @@ def counted(name: str) -> dict[str, int]:
 
 
 def remember(name: str, used: Iterable[str]) -> None:
-    """Add to a list what the checks asked of one host; what they asked of none of the last hosts goes. A cache: it may fail to be written."""
+    """Add to a list what the checks asked of one host; what they asked of none of the last hosts goes. A cache: it may be lost."""
     before, now = counted(name), dict.fromkeys(used, 0)
     kept = {command: idle for command in before if (idle := 0 if command in now else before[command] + 1) <= IDLE}
     grown = {**kept, **now} if len(kept | now) <= MOST else kept
