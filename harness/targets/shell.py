@@ -277,6 +277,7 @@ class PersistentShell:
 
     def _slay(self, running: Running) -> None:
         """Run the killing through a second shell, since the first one waits for the command."""
+        self._meet(running)
         script = KILL.replace("{pid}", running.pid or "none").replace("{cookie}", running.cookie)
         stream = self._open_stream()
         try:
@@ -287,6 +288,16 @@ class PersistentShell:
                 arrived = stream.receive(max(0.0, deadline - time.monotonic()))
         finally:
             stream.close()
+
+    def _meet(self, running: Running) -> None:
+        """Wait for the process of a command that was slow to begin: before it has told its number, nothing of it can be found."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self._stream is not None and not running.pid and not running.complete:
+            arrived = self._stream.receive(max(0.0, deadline - time.monotonic()))
+            for name, data in arrived:
+                running.frames[name].take(data)
+            if not arrived or not all(data for _, data in arrived):
+                return
 
     def _mute(self, reason: str, said: bytes) -> TargetError:
         """Say why there is no shell."""
