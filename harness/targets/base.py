@@ -110,3 +110,18 @@ class Target(Protocol):
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
+
+
+class Closing:
+    """A target that a `with` block closes at its end."""
+
+    def close(self) -> None:
+        """See Target; where there is nothing to end, nothing happens."""
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()

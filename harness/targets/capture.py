@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from harness import capture as captures
 from harness.errors import TargetError, UsageError
-from harness.targets.base import CommandTimeout, Completed
+from harness.targets.base import Closing, CommandTimeout, Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.model import Environment
 
 
-class CaptureTarget:
+class CaptureTarget(Closing):
     """The answers of a host that need not be there any more."""
 
     def __init__(self, path: Path, capture: Capture) -> None:
@@ -83,13 +83,6 @@ class CaptureTarget:
 
     def close(self) -> None:
         """Do nothing."""
-
-    def __enter__(self) -> Self:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close."""
 
 
 def open_uri(uri: str) -> CaptureTarget:

@@ -15,6 +15,7 @@ from harness import leftovers
 from harness.errors import EngineError, ImageError, TargetError, UnreachableError, UsageError
 from harness.model import Environment
 from harness.targets import boot, files
+from harness.targets.base import Closing
 from harness.targets.shell import PersistentShell
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Order:
     """The label by which it is found and removed, in whatever state it is."""
 
 
-class ContainerTarget:
+class ContainerTarget(Closing):
     """A container of podman or docker; commands run as its root."""
 
     environment = Environment.CONTAINER
@@ -203,14 +204,6 @@ class ContainerTarget:
         self._closed = True
         self._shell.close()
         leftovers.unwatch(self._order.run)
-
-    def __enter__(self) -> Self:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close."""
-        self.close()
 
     def proxy_command(self) -> list[str]:
         """Return a command whose standard input and output are connected to TCP port 22 inside the container."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from harness.errors import TargetError, UsageError
 from harness.model import Environment
 from harness.targets import files
+from harness.targets.base import Closing
 from harness.targets.shell import PersistentShell
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from harness.targets.base import Completed
 
 
-class LocalTarget:
+class LocalTarget(Closing):
     """Runs commands on this machine, as the user who runs harness, without that user's environment."""
 
     environment = Environment.HOST
@@ -60,14 +61,6 @@ class LocalTarget:
     def close(self) -> None:
         """See Target."""
         self._shell.close()
-
-    def __enter__(self) -> Self:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close."""
-        self.close()
 
 
 def open_uri(uri: str) -> LocalTarget:

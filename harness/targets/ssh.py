@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from harness.errors import TargetError, UsageError
 from harness.model import Environment
 from harness.targets import asking, files, relay, sshconfig, sshlink, sshstream
-from harness.targets.base import CommandTimeout
+from harness.targets.base import Closing, CommandTimeout
 from harness.targets.connection import Connection, Sudo
 from harness.targets.shell import PersistentShell
 from harness.targets.sshlink import Bastions
@@ -35,7 +35,7 @@ BOOTED = "cat /proc/sys/kernel/random/boot_id; cut -d' ' -f22 /proc/1/stat"
 """What differs after a restart; in a container, only the start of its first process."""
 
 
-class SshTarget:
+class SshTarget(Closing):
     """A host that is logged in to; commands run as root by sudo, unless the connection says otherwise."""
 
     environment = Environment.HOST
@@ -117,14 +117,6 @@ class SshTarget:
         self._link.close()
         if not self._shared:
             self._bastions.close()
-
-    def __enter__(self) -> Self:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close."""
-        self.close()
 
     def stream(self) -> Stream:
         """Start a bash as root, over a new connection if the old one was lost, or has no room for a second shell (MaxSessions 1)."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import TargetError, UsageError
 from harness.model import Environment
-from harness.targets.base import CommandTimeout, Completed
+from harness.targets.base import Closing, CommandTimeout, Completed
 from harness.targets.runcommand import DOCUMENT, Managed, RunCommand
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def refusal(instance: Managed | None, id_: str) -> TargetError | None:
     return None
 
 
-class SsmTarget:
+class SsmTarget(Closing):
     """One instance as a target. Each command is a Run Command of its own and takes seconds; a batch takes no longer than one of them."""
 
     environment = Environment.HOST
@@ -99,13 +99,6 @@ class SsmTarget:
 
     def close(self) -> None:
         """End nothing: there is no connection."""
-
-    def __enter__(self) -> Self:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close."""
 
 
 def facts(instance: Managed, bucket: str | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from harness import leftovers
 from harness.errors import TargetError, UsageError
 from harness.model import Environment
 from harness.targets import files, relay, vmssh
-from harness.targets.base import CommandTimeout
+from harness.targets.base import Closing, CommandTimeout
 from harness.targets.lanes import Lanes
 from harness.targets.ports import Ports
 from harness.targets.shell import PersistentShell
@@ -40,7 +40,7 @@ FULL = "stands still, since what it wrote found no space on the disk of this mac
 STILL_COMING = frozenset({"", "initializing", "starting", "offline", "unknown"})
 
 
-class VmTarget:
+class VmTarget(Closing):
     """A guest of qemu; commands run as its root, over a shell that no sshd, account or sudo of the guest stands in the way of."""
 
     environment = Environment.VM
@@ -179,14 +179,6 @@ class VmTarget:
             leftovers.unwatch(self.guest.name)
         else:
             self._say(f"virtual machine {self.name} could not be removed; try `harness vm remove {self.name}`")
-
-    def __enter__(self) -> Self:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close."""
-        self.close()
 
     def proxy_command(self) -> list[str]:
         """Return a command whose standard input and output are connected to the guest's sshd, through a port on the loopback address."""
