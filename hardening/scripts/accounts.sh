@@ -287,6 +287,7 @@ start_up_files() {
 
 apply_shells() {
 	local file new rule
+	for file in /etc/profile /etc/bashrc; do [[ -e $file ]] || die "$file is missing: reinstall setup"; done
 	while read -r file; do
 		new=$(beside "$(real "$file")")
 		stricter "$file" >"$new"
@@ -386,8 +387,8 @@ apply_inactive() {
 	local now
 	now=$(useradd -D | sed -n 's/^INACTIVE=//p')
 	if [[ ! $now =~ ^[0-9]+$ ]] || ((now < 1 || now > accounts_inactive_days)); then
-		useradd -D -f "$accounts_inactive_days"
-		changed accounts-inactive "${now:-unset} -> $accounts_inactive_days"
+		# Not by useradd: it edits the first of several lines, and reads the last.
+		assign accounts-inactive /etc/default/useradd INACTIVE "$accounts_inactive_days" =
 	fi
 }
 

@@ -73,7 +73,7 @@ rsyslog_main() { # the main file: no CR, our folder read before the first rule, 
 	rm -f -- "$new.x"
 	if ! cmp -s -- "$new" "$main_conf" && ! rsyslogd -N1 -f "$new" >/dev/null 2>&1; then
 		rm -f -- "$new"
-		die "rsyslog refuses its configuration: rsyslogd -N1"
+		die "rsyslog refuses its configuration, $main_conf: rsyslogd -N1"
 	fi
 	swap logging-rsyslog-file-mode "$new" "$main_conf"
 }
@@ -152,7 +152,7 @@ apply_rsyslog() {
 	for file in "$main_conf" /etc/rsyslog.d/*.conf; do
 		tighten logging-rsyslog-config-permissions "$file" 0640 root root
 	done
-	rsyslogd -N1 >/dev/null 2>&1 || die "rsyslog refuses its configuration: rsyslogd -N1"
+	rsyslogd -N1 >/dev/null 2>&1 || die "rsyslog refuses its configuration, $main_conf: rsyslogd -N1"
 	enable_unit logging-rsyslog-enabled rsyslog.service
 	if is_booted && ((isms_changes > before)); then systemctl restart rsyslog.service || die "rsyslog does not start"; fi
 	start_unit logging-rsyslog-active rsyslog.service

@@ -45,7 +45,7 @@ trust() { # FILE: print it with signatures checked, in [main] and for each repos
 			if (server ~ /(^|\.)(amazonaws\.com(\.cn)?|amazonlinux\.com)$/) sub(/http:/, "https:", text)
 			return text
 		}
-		{ sub(/\r$/, ""); check = $0 ~ /^gpgcheck[ \t]*=/; off = check && $0 !~ /=[ \t]*(1|yes|true|on)[ \t]*$/ }
+		{ sub(/\r+$/, ""); check = $0 ~ /^gpgcheck[ \t]*=/; off = check && $0 !~ /=[ \t]*(1|yes|true|on)[ \t]*$/ }
 		/^\[/ { section = $0; urls = 0 }
 		NR == FNR { # first pass: which sections lead to another machine, and whether [main] speaks of signatures
 			if (check && section == "[main]") main = 1
@@ -57,7 +57,7 @@ trust() { # FILE: print it with signatures checked, in [main] and for each repos
 		section == "[main]" && check { if (!told++) print (off ? "gpgcheck=1" : $0); next }
 		off && (away[section] || !here[section]) { print "gpgcheck=1"; next }
 		{ print encrypted($0) }
-		$0 == "[main]" && !main { print "gpgcheck=1" }
+		$0 == "[main]" && !main { print "gpgcheck=1"; main = 1 }
 	' "$1" "$1"
 }
 

@@ -1,13 +1,17 @@
 """Scripts that are killed on their way: nothing invalid is ever in place, and the next run ends where an undisturbed one ends.
 
-A script is killed with all it has started before its n-th command; which ones is drawn by lot, the same at every run.
-HARNESS_TEST_KILLS says how many for each script, where there is time: 1 by default.
+Before each command of each script it is seen whether a file of the ways in has changed, and if so, whether all of them are valid: that
+is every state of the disk at which a kill could leave them. A script is killed with all it has started, before a command that is drawn
+by lot, the same at every run, and packages.sh at a moment, since rpm does the work. HARNESS_TEST_KILLS says how many for each script,
+where there is time: 1 by default; `every` kills once in each state of the disk, which takes most of an hour.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import time
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -24,27 +28,63 @@ if TYPE_CHECKING:
 FOLDER = "/usr/libexec/isms-hardening"
 RESTORE = Path(__file__).parents[1] / "mutations" / "restore.sh"
 WAYS_IN = ("ssh", "sudo", "password", "accounts")
-OTHERS = ("agent", "auditd", "banner", "crypto", "filesystem", "hygiene", "integrity", "kernel", "logging", "services", "time", "updates")
-"""Not packages: what yum does when it is killed is yum's, and what it removed cannot be put back here."""
-KILLS = int(os.environ.get("HARNESS_TEST_KILLS", "1"))
+OTHERS = (
+    "agent", "auditd", "banner", "crypto", "filesystem", "hygiene", "integrity", "kernel", "logging", "services", "time", "updates",
+    "packages",
+)  # fmt: skip
+EVERY = os.environ.get("HARNESS_TEST_KILLS") == "every"
+KILLS = 1 if EVERY else int(os.environ.get("HARNESS_TEST_KILLS", "1"))
+ALL = EVERY or KILLS > 1
 
-TRACED = """
+FOLDERS = "/etc /boot /root /home /opt /usr/lib/systemd /usr/lib/sysctl.d /var/spool /var/lib/aide /var/lib/update-motd"
+TRACED = r"""
 set -T
-n=0
-step() { n=$((n + 1)); [[ $n -ne ${at:-0} ]] || kill -KILL 0; }
-trap step DEBUG
-. %s/%s.sh apply %s
+traced_n=0
+traced_look() {
+  local file
+  if [[ -n ${every:-} ]]; then
+    find %(folders)s -xdev -cnewer /run/looked -print -quit >/run/found 2>/dev/null || :
+    [[ -s /run/found ]] || return 0
+    printf 'state %%s/%%s\n' "$traced_n" "$BASH_SUBSHELL" >>/run/states
+  else
+    for file in /etc/{passwd,group,shadow,nsswitch.conf,login.defs} /etc/sudoers{,.d,.d/*} /etc/ssh{,/sshd_config{,.d,.d/*}} \
+      /etc/pam.d{,/*} /etc/security{,/*.conf} -; do
+      [[ ! $file -nt /run/looked ]] || break
+    done
+    [[ $file != - ]] || return 0
+  fi
+  touch /run/looked
+  sleep 0.008
+  bash /run/valid.sh >/run/said 2>&1 </dev/null || { echo "before command $traced_n: $BASH_COMMAND"; cat /run/said; } >>/run/invalid
+  echo x >>/run/looks
+}
+traced_step() {
+  traced_n=$((traced_n + 1))
+  [[ $traced_n != "${at:-}" && $traced_n/$BASH_SUBSHELL != "${at:-}" ]] || kill -KILL 0
+  [[ -z ${watch:-} ]] || traced_look
+}
+if [[ ${at:-} == +* ]]; then { sleep "${at#+}"; kill -KILL 0; } & fi
+trap traced_step DEBUG
+. %(script)s apply %(given)s
 trap - DEBUG
-echo "steps $n" >&2
+echo "steps $traced_n" >&2
+[[ ${at:-} != +* ]] || kill $!
 """
+"""With `watch`, it is looked at the ways in before each command; with `every`, at all files, so that each state of the disk is known."""
 STATE = (
-    "{ P='/etc /boot /root /home /opt /usr/lib/systemd /usr/lib/sysctl.d /var/spool /var/lib/aide /var/lib/update-motd'; "
-    "find $P -xdev -printf '%y %m %U %G %p %l\\n'; "
+    f"{{ P='{FOLDERS}'; "
+    "find $P -xdev -printf '%y %m %U %G %p %l\\n'; rpm -qa; "
     "find $P -xdev -type f ! -name audit.rules.prev -exec sha256sum {} +; } 2>/dev/null | sort"
 )
 VALID = """
 [ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
-sshd -t && visudo -cqf /etc/sudoers && su ec2-user -c true && getent passwd root >/dev/null
+sshd -t && visudo -cqf /etc/sudoers && su ec2-user -c true && getent passwd root >/dev/null || exit
+for file in /etc/pam.d/{system-auth,password-auth}; do
+  for kind in auth account password session; do
+    grep -qE "^-?$kind[[:blank:]].*pam_[a-z]+\\.so" $file || { echo "$file has no $kind"; exit 1; }
+  done
+  grep -q 'pam_unix\\.so' $file || { echo "$file asks for no password"; exit 1; }
+done
 """
 
 
@@ -53,21 +93,31 @@ def machine(start: Callable[[], Machine]) -> Machine:
     """Return a machine that nobody hardened, and that can be put back to that."""
     fresh = start()
     fresh.write("/run/isms-mutations/restore.sh", RESTORE.read_text("utf-8"), "0755")
-    fresh.sh("/run/isms-mutations/restore.sh keep")
+    fresh.write("/run/valid.sh", VALID)
+    fresh.sh("bash /run/valid.sh && /run/isms-mutations/restore.sh keep")
     return fresh
 
 
 def command(subject: str, baseline: str) -> str:
     """Return bash text that runs a script's `apply`, counting its commands."""
-    values = catalog.load().baseline(baseline).parameters
-    given = " ".join(f"'{name}={value}'" for name, value in values.items() if name.startswith(f"{subject}_"))
-    return TRACED % (FOLDER, subject, given)
+    given = " ".join(f"'{name}={value}'" for name, value in parameters(subject, baseline).items())
+    return TRACED % {"folders": FOLDERS, "script": f"{FOLDER}/{subject}.sh", "given": given}
 
 
-def run(machine: Machine, subject: str, baseline: str, at: int = 0) -> str:
-    """Run a script, killed before its command number `at`; return what it said."""
+def run(machine: Machine, subject: str, baseline: str, settings: str) -> str:
+    """Run a script, killed where the settings say it; return what it said."""
     machine.sh("cat >/run/traced.sh", stdin=command(subject, baseline).encode())
-    return machine.sh(f"at={at} setsid --wait bash /run/traced.sh", check=False)
+    return machine.sh(f"{settings} setsid --wait bash /run/traced.sh", check=False)
+
+
+def watched(machine: Machine, subject: str, baseline: str) -> tuple[int, list[str]]:
+    """Run a script undisturbed and under watch; return the number of its commands, and where it had changed the disk before one."""
+    machine.sh("rm -f /run/invalid /run/states /run/looks; touch /run/looked /run/states /run/looks; sleep 0.01")
+    said = run(machine, subject, baseline, f"watch=1 every={'1' if EVERY else ''}")
+    assert "summary changes=" in said, said
+    assert machine.sh("cat /run/invalid 2>/dev/null", check=False) == ""
+    assert subject not in WAYS_IN or machine.sh("cat /run/looks")
+    return int(said.rsplit("steps ", 1)[1]), [line.split()[1] for line in machine.sh("cat /run/states").splitlines()]
 
 
 def pam_is_whole(machine: Machine) -> None:
@@ -84,26 +134,31 @@ def pam_is_whole(machine: Machine) -> None:
     assert [line for line in stacks if len(line.split()) < 3] == []
 
 
-def kills(subject: str, baseline: str, steps: int) -> list[int]:
-    """Draw the commands before which a script is killed, other ones for each baseline."""
-    return sorted(Random(f"{subject} {baseline}").sample(range(1, steps), min(KILLS, steps - 1)))  # noqa: S311 - where it is killed is no secret
+def kills(subject: str, baseline: str, steps: int, states: list[str], seconds: float) -> list[str]:
+    """Draw where a script is killed, other places for each baseline: before a command, or at a moment."""
+    lot = Random(f"{subject} {baseline}")  # noqa: S311 - where it is killed is no secret
+    if subject == "packages":
+        return [f"+{lot.uniform(0.05, seconds):.2f}" for _ in range(20 if EVERY else KILLS)]
+    return states if EVERY else [str(each) for each in sorted(lot.sample(range(1, steps), min(KILLS, steps - 1)))]
 
 
 @pytest.mark.parametrize("subject", [*WAYS_IN, *OTHERS])
 def test_a_script_that_is_killed_leaves_nothing_invalid_and_the_next_run_ends_as_if_nothing_had_been(
     machine: Machine, baseline: str, subject: str
 ) -> None:
-    if KILLS == 1 and subject in OTHERS and (OTHERS.index(subject) % 2 == 0) != (baseline == "al2"):
+    if not ALL and subject in OTHERS and (OTHERS.index(subject) % 2 == 0) != (baseline == "al2"):
         pytest.skip("the other baseline tries this script; HARNESS_TEST_KILLS=2 tries all")
-    said = run(machine, subject, baseline)
-    assert "summary changes=" in said, said
-    steps = int(said.rsplit("steps ", 1)[1])
+    began = time.monotonic()
+    steps, states = watched(machine, subject, baseline)
+    seconds = time.monotonic() - began
     undisturbed = machine.sh(STATE)
-    for at in kills(subject, baseline, steps):
+    places = kills(subject, baseline, steps, states, seconds)
+    logging.getLogger(__name__).info("%s %s: %d commands, killed %d times", baseline, subject, steps, len(places))
+    for at in places:
         machine.sh("/run/isms-mutations/restore.sh restore", check=False)
-        killed = run(machine, subject, baseline, at)
-        assert "summary changes=" not in killed, f"{at} of {steps}"
-        machine.sh(VALID)
+        killed = run(machine, subject, baseline, f"at={at}")
+        assert "summary changes=" not in killed or at.startswith("+"), f"{at} of {steps}"
+        machine.sh("bash /run/valid.sh")
         pam_is_whole(machine)
         again = machine.script(subject, "apply", parameters(subject, baseline))
         assert again.code == 0, (at, again)
@@ -114,6 +169,14 @@ def test_a_script_that_is_killed_leaves_nothing_invalid_and_the_next_run_ends_as
 def parameters(subject: str, baseline: str) -> dict[str, str]:
     """Return the parameters of a subject."""
     return {name: value for name, value in catalog.load().baseline(baseline).parameters.items() if name.startswith(f"{subject}_")}
+
+
+def test_the_watch_sees_what_is_invalid_between_two_commands(machine: Machine, baseline: str) -> None:
+    bad = "apply() { cp /etc/sudoers /run/good; echo 'no rule' >>/etc/sudoers; :; cat /run/good >/etc/sudoers; }; isms_main \"$@\""
+    machine.write(f"{FOLDER}/trial.sh", f". {FOLDER}/lib.sh\n{bad}\n")
+    with pytest.raises(AssertionError, match=r"before command \d+: :"):
+        watched(machine, "trial", baseline)
+    machine.sh(f"rm {FOLDER}/trial.sh")
 
 
 def test_whoever_looks_meanwhile_never_sees_anything_invalid(machine: Machine, baseline: str) -> None:
