@@ -234,7 +234,7 @@ isms_main() {
 	case $verb in
 	apply)
 		# What a run that was killed left beside the file that it was about to replace.
-		find /etc /boot /opt /usr/lib /var/lib -xdev -type f -name '.isms.??????' -delete 2>/dev/null || :
+		find /etc /boot /opt /root /home /usr/lib /var/lib -xdev ! -type d -name '.isms.??????*' -delete 2>/dev/null || :
 		apply
 		printf 'summary changes=%d\n' "$isms_changes"
 		;;
