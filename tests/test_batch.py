@@ -195,7 +195,7 @@ def test_questions_asked_together_have_the_answers_that_each_has_alone(target: L
         *(patterns.join(grouping.TEXTS) for patterns in (f"{tmp_path}/d/*.conf", f"{tmp_path}/none {tmp_path}/cut {tmp_path}/d/one.conf")),
         *(patterns.join(grouping.PATHS) for patterns in (f"{tmp_path}/*", f"{tmp_path}/none* {tmp_path}/dangling")),
         *(grouping.READ.format(f"/proc/sys/{name}") for name in ("kernel/ostype", "kernel/no_such", "net/ipv4/tcp_rmem")),
-        *(f"cat /proc/{name}" for name in ("cmdline", "mounts")),
+        *(f"cat /proc/{name}" for name in ("cmdline", "filesystems")),
         *(
             grouping.DATABASE % (tmp_path / name, shlex.quote(grouping.KIND), tmp_path / name)
             for name in ("shadow", "group", "empty", "none")
