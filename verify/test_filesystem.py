@@ -142,7 +142,7 @@ def test_device_files(host: Host) -> None:
 @rule("filesystem-hidden")
 def test_hidden(host: Host, parameters: Parameters) -> None:
     script = (
-        "LC_ALL=C; "
+        "LC_ALL=C; command -v rpm >/dev/null || exit 127; "
         + AS_NOBODY.replace('exec "$@" ', "")
         + "exec find $(for d in /dev /etc /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin; do [ -d $d ] && echo $d; done)"
         r""" -xdev \( -path /dev/shm -o -path /dev/mqueue \) -prune -o -name '.?*' """
