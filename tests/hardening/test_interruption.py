@@ -148,6 +148,9 @@ def test_a_script_that_is_killed_leaves_nothing_invalid_and_the_next_run_ends_as
 ) -> None:
     if not ALL and subject in OTHERS and (OTHERS.index(subject) % 2 == 0) != (baseline == "al2"):
         pytest.skip("the other baseline tries this script; HARNESS_TEST_KILLS=2 tries all")
+    if (subject, baseline) == ("agent", "al2023"):
+        pytest.skip("it wants rsyslog, which another script installs; al2 tries it")
+    machine.sh("/run/isms-mutations/restore.sh restore", check=False)
     began = time.monotonic()
     steps, states = watched(machine, subject, baseline)
     seconds = time.monotonic() - began
